@@ -1,0 +1,1 @@
+//! Measurements of kvwatch: each is a program in `src/bin`.

@@ -1,0 +1,103 @@
+//! How a watcher that is behind reads on: from the history in memory, or from the store.
+
+use std::collections::VecDeque;
+
+use crate::engine::Engine;
+use crate::error::{Lagged, ReplayError};
+use crate::event::{Record, Revision};
+use crate::history::Step;
+use crate::queue::Queue;
+use crate::replay::{Fetched, fetch};
+use crate::segment::{Picking, Run, SEGMENT_EVENTS, Segment};
+
+/// Where in the history a watcher reads, from step to step.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    cursor: u64,
+}
+
+impl Place {
+    /// One bounded step of reading on at `next`: what matches goes into `ready`. Returns the
+    /// revisions missed, if that is what there is at `next`.
+    ///
+    /// Runs on the receiver's thread. The history is locked only while its segments' counts are
+    /// raised; matching and the store's reading happen outside.
+    pub(crate) fn read_on(
+        &mut self,
+        engine: &Engine,
+        queue: &Queue,
+        next: Revision,
+        ready: &mut VecDeque<Run>,
+    ) -> Option<Lagged> {
+        let step = engine.history.read().read(next, &mut self.cursor);
+        let (lagged, upto) = match step {
+            Step::Head(head) => (None, head),
+            Step::Segments(segments, skip) => {
+                let upto = segments[segments.len() - 1].last();
+                let skips = std::iter::once(skip).chain(std::iter::repeat(0));
+                for (segment, skip) in segments.iter().zip(skips) {
+                    ready.extend(select(queue, segment, skip));
+                }
+                (None, upto)
+            }
+            Step::Lagged(lagged) => match ask_source(engine, lagged) {
+                Ok(Some(fetched)) => {
+                    if let Some(segment) = &fetched.segment {
+                        ready.extend(select(queue, segment, 0));
+                    }
+                    (None, fetched.upto)
+                }
+                Ok(None) => (Some(lagged), lagged.to),
+                Err(closer) => (Some(closer), closer.to),
+            },
+        };
+        if queue.advance((upto + 1).max(next), || engine.appended()) {
+            engine.counters.caught_up.add(1);
+            tracing::debug!(watcher = %queue.id, revision = upto, "watcher caught up");
+            // What is published but not dispatched may have been left lying before it came.
+            engine.hasten(engine.settled());
+        }
+        if let Some(lagged) = lagged {
+            engine.counters.lagged.add(1);
+            tracing::warn!(watcher = %queue.id, from = lagged.from, to = lagged.to, "watcher lagged");
+        }
+        lagged
+    }
+}
+
+/// What the store has of these revisions, which the history in memory has not: `None` if there is
+/// nobody to ask. `Err` if it has forgotten them too, or could not be read.
+fn ask_source(engine: &Engine, missing: Lagged) -> Result<Option<Fetched>, Lagged> {
+    let Some(source) = engine.replay() else {
+        return Ok(None);
+    };
+    match fetch(source, missing.from, missing.to, SEGMENT_EVENTS) {
+        Ok(fetched) => Ok(Some(fetched)),
+        Err(ReplayError::Compacted { oldest }) => Err(Lagged {
+            from: missing.from,
+            to: (oldest.max(missing.from + 1) - 1).min(missing.to),
+        }),
+        Err(ReplayError::Failed(error)) => {
+            tracing::error!(%error, from = missing.from, to = missing.to, "replay source failed");
+            Err(missing)
+        }
+    }
+}
+
+/// What a watcher wants of a segment's records, from `skip` on.
+fn select(queue: &Queue, segment: &Segment, skip: usize) -> Option<Run> {
+    let wanted = |record: &Record| {
+        queue.filter.passes(record.change.kind()) && queue.selector.matches(&record.change.key)
+    };
+    let mut picking: Option<Picking> = None;
+    for (at, record) in segment.records.iter().enumerate().skip(skip) {
+        if wanted(record) {
+            let span = at as u32..at as u32 + 1;
+            match &mut picking {
+                Some(picking) => picking.add(span),
+                None => picking = Some(Picking::new(span)),
+            }
+        }
+    }
+    picking.map(|picking| Run::new(segment, picking))
+}

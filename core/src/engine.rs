@@ -1,0 +1,275 @@
+//! What publisher, dispatcher, hub and watchers share.
+//!
+//! Locks, in the order in which one thread may take them: dispatch, registry, then one of history,
+//! a queue, the ingress' hole, milestones. No user's code runs under any of them: wakers, replay
+//! sources, `tracing` and the drop of a user's bytes come when every guard is gone
+//! ([`Aftermath`]).
+//!
+//! Four revisions say how far things are, each written by one side only:
+//!
+//! | revision | written by | everything up to it |
+//! | --- | --- | --- |
+//! | `opened` | the publisher, before it asks who is interested | may have been published |
+//! | `settled` | the publisher, after it has sent | has been sent, or found uninteresting |
+//! | `appended` | whoever dispatches | is in the history |
+//! | `dispatched` | whoever dispatches | is in the queues of those it concerns |
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+
+use crate::builder::Builder;
+use crate::dispatcher::Dispatching;
+use crate::error::EndReason;
+use crate::event::Revision;
+use crate::history::History;
+use crate::index::{KeyHasher, Slot};
+use crate::ingress::Ingress;
+use crate::interest::Interest;
+use crate::milestone::Milestones;
+use crate::queue::{Queue, WatcherId};
+use crate::registry::Registry;
+use crate::replay::Replay;
+use crate::segment::Segment;
+use crate::stats::Counters;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, RwLock};
+use crate::wait::{Parker, Wakes};
+
+pub(crate) struct Engine {
+    pub(crate) config: Builder,
+    pub(crate) ingress: Ingress,
+    /// Under this lock messages are received, until they are in the queues: so their order is the
+    /// publisher's, whoever dispatches.
+    pub(crate) dispatch: Mutex<Dispatching>,
+    pub(crate) history: RwLock<History>,
+    pub(crate) registry: RwLock<Registry>,
+    pub(crate) interest: Interest,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) milestones: Milestones,
+    pub(crate) parker: Parker,
+    /// Wakes that the publisher leaves to the dispatcher's thread.
+    pub(crate) handed_over: Mutex<Wakes>,
+    pub(crate) counters: Counters,
+    next_watcher: AtomicU64,
+    /// Watchers that want previous values.
+    prev_wanted: AtomicUsize,
+    opened: AtomicU64,
+    settled: AtomicU64,
+    appended: AtomicU64,
+    dispatched: AtomicU64,
+    /// The publisher is gone, or about to go.
+    closing: AtomicBool,
+    /// 0 while the engine runs.
+    ended: AtomicU8,
+}
+
+const SHUT_DOWN: u8 = 1;
+const FAILED: u8 = 2;
+
+/// What is left to do once every guard is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Aftermath {
+    pub(crate) wakes: Wakes,
+    /// To be dropped: their last bytes may be the user's.
+    pub(crate) trash: Vec<Segment>,
+    pub(crate) gone: Vec<Arc<Queue>>,
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Something rare, for `tracing`.
+#[derive(Debug)]
+pub(crate) enum Note {
+    Behind(WatcherId, Revision),
+    Cancelled(WatcherId, Revision),
+    Dropped(Revision, Revision),
+}
+
+impl Aftermath {
+    /// To be called without any guard.
+    pub(crate) fn settle(&mut self) {
+        self.wakes.wake_all();
+        self.trash.clear();
+        self.gone.clear();
+        for note in self.notes.drain(..) {
+            match note {
+                Note::Behind(watcher, revision) => {
+                    tracing::debug!(%watcher, revision, "watcher fell behind");
+                }
+                Note::Cancelled(watcher, revision) => {
+                    tracing::warn!(%watcher, revision, "watcher cancelled by its overflow");
+                }
+                Note::Dropped(from, to) => {
+                    tracing::warn!(from, to, "revisions dropped by a lossy publish");
+                }
+            }
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(config: Builder) -> Self {
+        let revision = config.revision;
+        Self {
+            ingress: Ingress::new(config.ingress),
+            dispatch: Mutex::new(Dispatching::new(config.history)),
+            history: RwLock::new(History::new(config.history, config.history_bytes, revision)),
+            registry: RwLock::new(Registry::new(config.watchers)),
+            interest: Interest::new(),
+            hasher: KeyHasher::default(),
+            milestones: Milestones::new(),
+            parker: Parker::new(),
+            handed_over: Mutex::default(),
+            counters: Counters::default(),
+            next_watcher: AtomicU64::new(0),
+            prev_wanted: AtomicUsize::new(0),
+            opened: AtomicU64::new(revision),
+            settled: AtomicU64::new(revision),
+            appended: AtomicU64::new(revision),
+            dispatched: AtomicU64::new(revision),
+            closing: AtomicBool::new(false),
+            ended: AtomicU8::new(0),
+            config,
+        }
+    }
+
+    pub(crate) fn opened(&self) -> Revision {
+        self.opened.load(SeqCst)
+    }
+
+    /// From the publisher, before it asks who is interested.
+    pub(crate) fn open(&self, revision: Revision) {
+        self.opened.store(revision, SeqCst);
+    }
+
+    pub(crate) fn settled(&self) -> Revision {
+        self.settled.load(Acquire)
+    }
+
+    /// From the publisher, once everything up to `revision` has been sent or left out.
+    pub(crate) fn settle(&self, revision: Revision) {
+        self.settled.store(revision, Release);
+    }
+
+    pub(crate) fn appended(&self) -> Revision {
+        self.appended.load(SeqCst)
+    }
+
+    pub(crate) fn set_appended(&self, revision: Revision) {
+        self.appended.store(revision, SeqCst);
+    }
+
+    pub(crate) fn dispatched(&self) -> Revision {
+        self.dispatched.load(SeqCst)
+    }
+
+    pub(crate) fn set_dispatched(&self, revision: Revision) {
+        self.dispatched.store(revision, SeqCst);
+    }
+
+    pub(crate) fn close_soon(&self) {
+        self.closing.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(SeqCst)
+    }
+
+    /// Why the engine has ended, if it has.
+    pub(crate) fn ended(&self) -> Option<EndReason> {
+        match self.ended.load(SeqCst) {
+            SHUT_DOWN => Some(EndReason::ShutDown),
+            FAILED => Some(EndReason::Failed),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn replay(&self) -> Option<&dyn Replay> {
+        self.config.replay.as_deref()
+    }
+
+    pub(crate) fn next_watcher(&self) -> WatcherId {
+        WatcherId(self.next_watcher.fetch_add(1, SeqCst))
+    }
+
+    pub(crate) fn wants_prev_value(&self) -> bool {
+        self.prev_wanted.load(SeqCst) > 0
+    }
+
+    /// Registers a watcher while `registry` is locked.
+    pub(crate) fn insert(&self, registry: &mut Registry, queue: &Arc<Queue>) -> Slot {
+        if queue.with_prev {
+            self.prev_wanted.fetch_add(1, SeqCst);
+        }
+        registry.insert(queue, &self.interest, &self.hasher)
+    }
+
+    /// Takes a watcher out of the registry, unless that has been done.
+    pub(crate) fn unregister(&self, slot: Slot, id: WatcherId) -> Option<Arc<Queue>> {
+        let gone = self
+            .registry
+            .write()
+            .remove(slot, id, &self.interest, &self.hasher);
+        self.forget_prev(gone.as_slice());
+        gone
+    }
+
+    fn forget_prev(&self, gone: &[Arc<Queue>]) {
+        let wanted = gone.iter().filter(|queue| queue.with_prev).count();
+        if wanted > 0 {
+            self.prev_wanted.fetch_sub(wanted, SeqCst);
+        }
+    }
+
+    /// Ends the engine and, behind what is queued, every watcher. Takes the registry's lock.
+    pub(crate) fn end(&self, reason: EndReason, after: &mut Aftermath) {
+        let code = match reason {
+            EndReason::ShutDown => SHUT_DOWN,
+            _ => FAILED,
+        };
+        if self
+            .ended
+            .compare_exchange(0, code, SeqCst, SeqCst)
+            .is_err()
+        {
+            return;
+        }
+        let watchers = self
+            .registry
+            .write()
+            .close(reason, &self.interest, &self.hasher);
+        for queue in &watchers {
+            after.wakes.push(queue.end(reason));
+        }
+        self.forget_prev(&watchers);
+        after.gone.extend(watchers);
+        self.milestones.reached(Revision::MAX, &mut after.wakes);
+        after.wakes.push(self.ingress.give_up());
+    }
+
+    /// Has everything that waits dispatched, by the dispatcher's thread; or by this one, if nobody
+    /// runs the dispatcher.
+    pub(crate) fn rouse(&self) {
+        if self.parker.is_absent() && self.config.inline {
+            self.drain();
+        }
+        self.parker.notify();
+    }
+
+    /// Wants everything up to `revision` dispatched soon.
+    pub(crate) fn hasten(&self, revision: Revision) {
+        if self.dispatched() < revision && self.ended().is_none() {
+            self.milestones.want(revision);
+            self.rouse();
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("opened", &self.opened())
+            .field("dispatched", &self.dispatched())
+            .field("ended", &self.ended())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,255 @@
+//! Ranges to slots: an interval treap.
+//!
+//! A binary search tree of ranges by start (then end), kept balanced by random priorities; each
+//! node knows which range below it reaches furthest, so whole subtrees that end before a key are
+//! passed over. Nodes lie in one arena and name each other by number.
+
+use std::cmp::Ordering;
+use std::hash::{BuildHasher, Hasher};
+
+use super::{Added, FIRST, Members, Removed, Slot};
+
+const NONE: u32 = u32::MAX;
+
+/// One range. `end` is exclusive; `None` is no bound.
+#[derive(Debug)]
+struct Node {
+    start: Box<[u8]>,
+    end: Option<Box<[u8]>>,
+    members: Members,
+    priority: u32,
+    left: u32,
+    right: u32,
+    /// The node of this subtree whose range ends last.
+    furthest: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct RangeIndex {
+    nodes: Vec<Option<Node>>,
+    free: Vec<u32>,
+    root: u32,
+    /// Priorities must not be foreseen by whoever chooses the ranges.
+    seed: foldhash::fast::RandomState,
+    drawn: u64,
+}
+
+impl Default for RangeIndex {
+    fn default() -> Self {
+        Self {
+            nodes: Vec::new(),
+            free: Vec::new(),
+            root: NONE,
+            seed: foldhash::fast::RandomState::default(),
+            drawn: 0,
+        }
+    }
+}
+
+/// No bound lies above every bound.
+fn compare_ends(one: Option<&[u8]>, two: Option<&[u8]>) -> Ordering {
+    match (one, two) {
+        (Some(one), Some(two)) => one.cmp(two),
+        (one, two) => one.is_none().cmp(&two.is_none()),
+    }
+}
+
+impl RangeIndex {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len() - self.free.len()
+    }
+
+    fn node(&self, at: u32) -> &Node {
+        self.nodes[at as usize]
+            .as_ref()
+            .expect("a linked node is there")
+    }
+
+    fn node_mut(&mut self, at: u32) -> &mut Node {
+        self.nodes[at as usize]
+            .as_mut()
+            .expect("a linked node is there")
+    }
+
+    /// Where a range belongs relative to a node.
+    fn compare(&self, start: &[u8], end: Option<&[u8]>, at: u32) -> Ordering {
+        let node = self.node(at);
+        start
+            .cmp(&node.start)
+            .then_with(|| compare_ends(end, node.end.as_deref()))
+    }
+
+    fn find(&self, start: &[u8], end: Option<&[u8]>) -> Option<u32> {
+        let mut at = self.root;
+        while at != NONE {
+            at = match self.compare(start, end, at) {
+                Ordering::Less => self.node(at).left,
+                Ordering::Greater => self.node(at).right,
+                Ordering::Equal => return Some(at),
+            };
+        }
+        None
+    }
+
+    pub(crate) fn matching(&self, key: &[u8], found: &mut impl FnMut(&[Slot])) {
+        self.visit(self.root, key, found);
+    }
+
+    /// Recursion is as deep as the tree: some 2 log2 n.
+    fn visit(&self, at: u32, key: &[u8], found: &mut impl FnMut(&[Slot])) {
+        let above = |end: Option<&[u8]>| end.is_none_or(|end| key < end);
+        if at == NONE || !above(self.node(self.node(at).furthest).end.as_deref()) {
+            return;
+        }
+        let node = self.node(at);
+        self.visit(node.left, key, found);
+        if *node.start <= *key {
+            if above(node.end.as_deref()) {
+                found(node.members.as_slice());
+            }
+            self.visit(node.right, key, found);
+        }
+    }
+
+    pub(crate) fn add(&mut self, start: &[u8], end: Option<&[u8]>, slot: Slot) -> Added {
+        if let Some(at) = self.find(start, end) {
+            return self.node_mut(at).members.add(slot);
+        }
+        self.drawn += 1;
+        let mut hasher = self.seed.build_hasher();
+        hasher.write_u64(self.drawn);
+        let at = self.free.pop().unwrap_or(self.nodes.len() as u32);
+        let node = Node {
+            start: start.into(),
+            end: end.map(Into::into),
+            members: Members::One(slot),
+            priority: hasher.finish() as u32,
+            left: NONE,
+            right: NONE,
+            furthest: at,
+        };
+        if at as usize == self.nodes.len() {
+            self.nodes.push(Some(node));
+        } else {
+            self.nodes[at as usize] = Some(node);
+        }
+        self.root = self.insert(self.root, at);
+        FIRST
+    }
+
+    pub(crate) fn remove(&mut self, start: &[u8], end: Option<&[u8]>, position: u32) -> Removed {
+        let at = self.find(start, end).expect("the slot is in the index");
+        let removed = self.node_mut(at).members.remove(position);
+        if removed.was_last {
+            self.root = self.unlink(self.root, start, end);
+            self.nodes[at as usize] = None;
+            self.free.push(at);
+            if self.root == NONE {
+                self.nodes = Vec::new();
+                self.free = Vec::new();
+            }
+        }
+        removed
+    }
+
+    /// Makes `new` part of the tree `at` and returns that tree's new top.
+    fn insert(&mut self, at: u32, new: u32) -> u32 {
+        if at == NONE {
+            return new;
+        }
+        if self.node(new).priority > self.node(at).priority {
+            let (left, right) = self.split(at, new);
+            self.node_mut(new).left = left;
+            self.node_mut(new).right = right;
+            self.update(new);
+            return new;
+        }
+        if self.goes_left(new, at) {
+            let left = self.insert(self.node(at).left, new);
+            self.node_mut(at).left = left;
+        } else {
+            let right = self.insert(self.node(at).right, new);
+            self.node_mut(at).right = right;
+        }
+        self.update(at);
+        at
+    }
+
+    fn goes_left(&self, new: u32, at: u32) -> bool {
+        let new = self.node(new);
+        self.compare(&new.start, new.end.as_deref(), at) == Ordering::Less
+    }
+
+    /// The tree `at` as two: what belongs before `by`, and what behind.
+    fn split(&mut self, at: u32, by: u32) -> (u32, u32) {
+        if at == NONE {
+            return (NONE, NONE);
+        }
+        let halves = if self.goes_left(by, at) {
+            let (before, behind) = self.split(self.node(at).left, by);
+            self.node_mut(at).left = behind;
+            (before, at)
+        } else {
+            let (before, behind) = self.split(self.node(at).right, by);
+            self.node_mut(at).right = before;
+            (at, behind)
+        };
+        self.update(at);
+        halves
+    }
+
+    /// Two trees as one; all of `left` belongs before all of `right`.
+    fn merge(&mut self, left: u32, right: u32) -> u32 {
+        if left == NONE || right == NONE {
+            return if left == NONE { right } else { left };
+        }
+        let top = if self.node(left).priority > self.node(right).priority {
+            let merged = self.merge(self.node(left).right, right);
+            self.node_mut(left).right = merged;
+            left
+        } else {
+            let merged = self.merge(left, self.node(right).left);
+            self.node_mut(right).left = merged;
+            right
+        };
+        self.update(top);
+        top
+    }
+
+    /// Takes this range's node out of the tree `at` and returns that tree's new top.
+    fn unlink(&mut self, at: u32, start: &[u8], end: Option<&[u8]>) -> u32 {
+        match self.compare(start, end, at) {
+            Ordering::Equal => {
+                let (left, right) = (self.node(at).left, self.node(at).right);
+                return self.merge(left, right);
+            }
+            Ordering::Less => {
+                let left = self.unlink(self.node(at).left, start, end);
+                self.node_mut(at).left = left;
+            }
+            Ordering::Greater => {
+                let right = self.unlink(self.node(at).right, start, end);
+                self.node_mut(at).right = right;
+            }
+        }
+        self.update(at);
+        at
+    }
+
+    /// Sets a node's `furthest` from its own range and its children's.
+    fn update(&mut self, at: u32) {
+        let node = self.node(at);
+        let mut furthest = at;
+        for child in [node.left, node.right] {
+            if child != NONE {
+                let other = self.node(child).furthest;
+                let (one, two) = (self.node(furthest), self.node(other));
+                if compare_ends(one.end.as_deref(), two.end.as_deref()) == Ordering::Less {
+                    furthest = other;
+                }
+            }
+        }
+        self.node_mut(at).furthest = furthest;
+    }
+}

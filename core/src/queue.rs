@@ -1,0 +1,310 @@
+//! One watcher's queue: what the dispatcher hands over and the watcher takes.
+//!
+//! | mode | the dispatcher | the watcher | left |
+//! | --- | --- | --- | --- |
+//! | live | queues each run, cut below `next` | takes runs, waits when there are none | to behind, by the dispatcher: a run does not fit, or revisions never came in |
+//! | behind | queues nothing | takes what is queued, then reads on from the history at `next` | to live, by the watcher: `next` is past what the history holds |
+//!
+//! Beside the mode there is the end, set once by anybody. A watcher reaches it when its queue is
+//! empty and it is live. So whoever ends a watcher decides what is still delivered: an overflow
+//! and the user's close leave it live, and a shutdown leaves it behind where it is, to read to
+//! the history's end.
+//!
+//! Why nothing is lost between the modes: the dispatcher appends to the history first and takes
+//! this lock then; the watcher takes this lock first and looks then whether the history holds more
+//! ([`Queue::advance`]). So a segment is either seen by the watcher, which stays behind and reads
+//! it, or queued after the watcher went live. Why nothing comes twice: the dispatcher cuts what
+//! lies below `next`.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::task::Waker;
+
+use crate::error::{EndReason, Lagged};
+use crate::event::Revision;
+use crate::options::{Filter, Overflow};
+use crate::segment::Run;
+use crate::selector::Selector;
+use crate::sync::Mutex;
+use crate::wait::Waiter;
+
+/// The name of a watcher within its engine. None is used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WatcherId(pub(crate) u64);
+
+impl std::fmt::Display for WatcherId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Shared by the watcher, its closers and the registry.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) id: WatcherId,
+    pub(crate) selector: Selector,
+    pub(crate) filter: Filter,
+    pub(crate) with_prev: bool,
+    pub(crate) overflow: Overflow,
+    /// In events, and in bytes that the queued runs keep in memory.
+    pub(crate) capacity: usize,
+    pub(crate) capacity_bytes: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Takes no memory before it is first used.
+    runs: VecDeque<Run>,
+    events: usize,
+    bytes: usize,
+    /// The first revision neither queued nor read from the history.
+    next: Revision,
+    behind: bool,
+    end: Option<EndReason>,
+    /// Events at or above `next` were dispatched without this watcher: it ended before them.
+    cut_off: bool,
+    waiter: Option<Waiter>,
+}
+
+/// What a watcher finds in its queue.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// All that was queued.
+    Runs,
+    /// Nothing; read on from the history, here.
+    Behind(Revision),
+    /// Nothing, and nothing will come.
+    Ended(EndReason),
+    /// Nothing yet. `awaited` if the waker handed in is already the one to be woken.
+    Empty { awaited: bool },
+}
+
+/// What became of a run.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    /// To be woken once every guard is gone.
+    pub(crate) waiter: Option<Waiter>,
+    /// The watcher's queue overflowed just now, at this revision.
+    pub(crate) overflowed: Option<Revision>,
+}
+
+impl Queue {
+    /// Live, from the very beginning, until [`place`](Self::place) says otherwise.
+    pub(crate) fn new(
+        id: WatcherId,
+        selector: Selector,
+        filter: Filter,
+        with_prev: bool,
+        overflow: Overflow,
+        capacity: usize,
+        capacity_bytes: usize,
+    ) -> Self {
+        Self {
+            id,
+            selector,
+            filter,
+            with_prev,
+            overflow,
+            capacity,
+            capacity_bytes,
+            state: Mutex::new(State {
+                runs: VecDeque::new(),
+                events: 0,
+                bytes: 0,
+                next: 0,
+                behind: false,
+                end: None,
+                cut_off: false,
+                waiter: None,
+            }),
+        }
+    }
+
+    /// Where the watcher starts, said while it is being registered.
+    pub(crate) fn place(&self, next: Revision, behind: bool) {
+        let mut state = self.state.lock();
+        state.next = next;
+        state.behind = behind;
+    }
+
+    /// From the dispatcher: what this watcher matched of a segment.
+    pub(crate) fn offer(&self, run: Run) -> Offered {
+        let mut state = self.state.lock();
+        if state.behind || state.end.is_some() {
+            return Offered {
+                waiter: None,
+                overflowed: None,
+            };
+        }
+        let skip = run.below(state.next);
+        let fits = self.fitting(&run, skip, &state);
+        let overflowed = (skip + fits < run.len()).then(|| run.revision(skip + fits));
+        state.next = overflowed.unwrap_or(run.last() + 1);
+        if let Some(mut run) = run.slice(skip..skip + fits) {
+            if run.bytes() > self.capacity_bytes.saturating_sub(state.bytes) {
+                run = run.copy_out();
+            }
+            state.events += run.len();
+            state.bytes += run.bytes();
+            state.runs.push_back(run);
+        }
+        if overflowed.is_some() {
+            match self.overflow {
+                Overflow::CatchUp => state.behind = true,
+                Overflow::Cancel => {
+                    state.end = Some(EndReason::Overflow);
+                    state.cut_off = true;
+                }
+            }
+        }
+        // A run that lies below `next` altogether is nobody's news.
+        let news = fits > 0 || overflowed.is_some();
+        Offered {
+            waiter: if news { state.waiter.take() } else { None },
+            overflowed,
+        }
+    }
+
+    /// How many of the events from `skip` on fit: whole revisions, and at least one revision into
+    /// an empty queue.
+    fn fitting(&self, run: &Run, skip: usize, state: &State) -> usize {
+        let room = self.capacity.saturating_sub(state.events);
+        let room_bytes = self.capacity_bytes.saturating_sub(state.bytes);
+        let due = run.len() - skip;
+        if due <= room && run.bytes() <= room_bytes {
+            return due;
+        }
+        let (mut fits, mut at, mut bytes) = (0, skip, 0);
+        while at < run.len() {
+            let revision = run.revision(at);
+            while at < run.len() && run.revision(at) == revision {
+                bytes += run.cost(at);
+                at += 1;
+            }
+            let must_fit = fits == 0 && state.runs.is_empty();
+            if !must_fit && (at - skip > room || bytes > room_bytes) {
+                break;
+            }
+            fits = at - skip;
+        }
+        fits
+    }
+
+    /// From the dispatcher: these revisions never came in, and the history says so.
+    pub(crate) fn fall_behind(&self, hole: Lagged) -> Option<Waiter> {
+        let mut state = self.state.lock();
+        if state.behind || state.end.is_some() || state.next > hole.to {
+            return None;
+        }
+        state.behind = true;
+        state.next = state.next.max(hole.from);
+        state.waiter.take()
+    }
+
+    /// Ends this watcher after what is still to be delivered, unless it has ended.
+    pub(crate) fn end(&self, reason: EndReason) -> Option<Waiter> {
+        let mut state = self.state.lock();
+        if state.end.is_some() {
+            return None;
+        }
+        state.end = Some(reason);
+        state.waiter.take()
+    }
+
+    /// Ends this watcher at once; `head` is what had been dispatched before the call. Returns
+    /// what is to be woken, and what was queued, to be dropped outside of locks.
+    pub(crate) fn close(&self, head: Revision) -> (Option<Waiter>, VecDeque<Run>) {
+        let mut state = self.state.lock();
+        if let Some(first) = state.runs.front() {
+            state.next = first.first();
+        } else if !state.behind && !state.cut_off {
+            state.next = state.next.max(head + 1);
+        }
+        state.end.get_or_insert(EndReason::Closed);
+        state.cut_off = true;
+        state.behind = false;
+        state.events = 0;
+        state.bytes = 0;
+        (state.waiter.take(), mem::take(&mut state.runs))
+    }
+
+    /// From the watcher, which hands in an empty `ready`.
+    pub(crate) fn take(&self, ready: &mut VecDeque<Run>, waker: Option<&Waker>) -> Taken {
+        let mut state = self.state.lock();
+        if !state.runs.is_empty() {
+            mem::swap(&mut state.runs, ready);
+            state.events = 0;
+            state.bytes = 0;
+            return Taken::Runs;
+        }
+        if state.behind {
+            return Taken::Behind(state.next);
+        }
+        if let Some(reason) = state.end {
+            return Taken::Ended(reason);
+        }
+        let awaited = match (&state.waiter, waker) {
+            (Some(waiter), Some(waker)) => waiter.will_wake(waker),
+            _ => false,
+        };
+        Taken::Empty { awaited }
+    }
+
+    /// Leaves a waiter, unless there is something to take. Returns whether it was left.
+    pub(crate) fn wait(&self, waiter: Waiter) -> bool {
+        let mut state = self.state.lock();
+        if !state.runs.is_empty() || state.behind || state.end.is_some() {
+            drop(state);
+            drop(waiter);
+            return false;
+        }
+        let old = state.waiter.replace(waiter);
+        drop(state);
+        drop(old);
+        true
+    }
+
+    /// Takes back what [`wait`](Self::wait) left.
+    pub(crate) fn stop_waiting(&self) {
+        let old = self.state.lock().waiter.take();
+        drop(old);
+    }
+
+    /// From the watcher: it has read the history up to below `next`. Goes live if that is past
+    /// what the history holds, asked for under the lock; returns whether it did.
+    pub(crate) fn advance(&self, next: Revision, appended: impl Fn() -> Revision) -> bool {
+        let mut state = self.state.lock();
+        if !state.behind {
+            // Closed meanwhile.
+            return false;
+        }
+        state.next = next;
+        state.behind = appended() >= next;
+        !state.behind
+    }
+
+    /// How many events are queued.
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().events
+    }
+
+    pub(crate) fn ended(&self) -> Option<EndReason> {
+        self.state.lock().end
+    }
+
+    /// Up to where everything that matches has been taken; `head` is what had been dispatched
+    /// before the call.
+    pub(crate) fn position(&self, head: Revision) -> Revision {
+        let state = self.state.lock();
+        if let Some(run) = state.runs.front() {
+            return run.first() - 1;
+        }
+        let own = state.next.saturating_sub(1);
+        if state.behind || state.cut_off {
+            own
+        } else {
+            own.max(head)
+        }
+    }
+}

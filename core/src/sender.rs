@@ -1,0 +1,319 @@
+//! How one call of the publisher gets in: room, the question who is interested, the message, and
+//! who is to dispatch it.
+
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::chunk::Chunk;
+use crate::engine::{Aftermath, Engine};
+use crate::error::{EndReason, Lagged, PublishError, PublishErrorKind};
+use crate::event::{Change, MAX_REVISION, Record, Revision};
+use crate::ingress::Message;
+use crate::publisher::Lossy;
+use crate::wait::{Waiter, park_until};
+
+/// Events that nobody watches wake nobody; once this many may wait, the publisher dispatches them
+/// itself, so that the ingress does not fill up with them.
+const UNWATCHED: usize = 256;
+
+/// More wakes than this the publisher leaves to the dispatcher's thread: waking that one thread
+/// costs less, and the store's apply path goes on.
+const OWN_WAKES: usize = 2;
+
+/// How long a publish may wait for room.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience {
+    None,
+    Until(Instant),
+    Endless,
+}
+
+impl Patience {
+    pub(crate) fn of(timeout: Duration) -> Self {
+        match Instant::now().checked_add(timeout) {
+            Some(deadline) => Self::Until(deadline),
+            None => Self::Endless,
+        }
+    }
+}
+
+/// The publisher without its public face.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    engine: Arc<Engine>,
+    /// The last revision published.
+    last: Revision,
+    /// Messages for which there is room at least; only this sender takes it up.
+    room: usize,
+    /// Messages left lying since somebody was last roused, and events in them.
+    lying: usize,
+    unwatched: usize,
+    /// A lossy publish dropped something that may still have to be sent along.
+    dug: bool,
+    after: Aftermath,
+}
+
+impl Sender {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self {
+            last: engine.opened(),
+            engine,
+            room: 0,
+            lying: 0,
+            unwatched: 0,
+            dug: false,
+            after: Aftermath::default(),
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn last(&self) -> Revision {
+        self.last
+    }
+
+    /// Publishes one change.
+    pub(crate) fn one(
+        &mut self,
+        change: Change,
+        patience: Patience,
+    ) -> Result<Revision, PublishError<Change>> {
+        let revision = match self.next().and_then(|next| self.reserve(patience, next)) {
+            Ok(revision) => revision,
+            Err(kind) => {
+                return Err(PublishError::new(kind, change));
+            }
+        };
+        let wanted = self.is_wanted(&change);
+        let record = Record { revision, change };
+        self.submit(Message::One(record), revision, wanted, 1, 1);
+        Ok(revision)
+    }
+
+    /// Publishes whole transactions as one message.
+    pub(crate) fn chunk(
+        &mut self,
+        chunk: Chunk,
+        patience: Patience,
+    ) -> Result<Revision, PublishError<Chunk>> {
+        if chunk.entries.is_empty() {
+            return Ok(self.last);
+        }
+        let reserved = chunk
+            .check(self.last)
+            .and_then(|last| self.reserve(patience, last));
+        let last = match reserved {
+            Ok(last) => last,
+            Err(kind) => return Err(PublishError::new(kind, chunk)),
+        };
+        let Chunk { records, entries } = chunk;
+        let wanted = records.iter().any(|record| self.is_wanted(&record.change));
+        let events = records.len();
+        let message = Message::Many {
+            hole: None,
+            records: records.into_iter(),
+            last,
+        };
+        self.submit(message, last, wanted, events, entries.len());
+        Ok(last)
+    }
+
+    fn next(&self) -> Result<Revision, PublishErrorKind> {
+        let given = self.last + 1;
+        if given > MAX_REVISION {
+            let last = self.last;
+            return Err(PublishErrorKind::Revision { given, last });
+        }
+        Ok(given)
+    }
+
+    fn is_wanted(&self, change: &Change) -> bool {
+        self.engine.interest.wants(&self.engine.hasher, &change.key)
+    }
+
+    /// Makes sure of room for one message and opens `revision`, the last that it will carry: who
+    /// is interested may be asked only after that.
+    fn reserve(
+        &mut self,
+        patience: Patience,
+        revision: Revision,
+    ) -> Result<Revision, PublishErrorKind> {
+        if let Some(reason) = self.engine.ended() {
+            return Err(PublishErrorKind::Closed(reason));
+        }
+        if self.room == 0 {
+            self.room = self.engine.ingress.room();
+        }
+        if self.room == 0 {
+            self.make_room(patience)?;
+        }
+        self.engine.open(revision);
+        Ok(revision)
+    }
+
+    fn make_room(&mut self, patience: Patience) -> Result<(), PublishErrorKind> {
+        let full = PublishErrorKind::Full {
+            capacity: self.engine.ingress.capacity(),
+        };
+        let deadline = match patience {
+            Patience::None => {
+                self.engine.parker.notify();
+                return Err(full);
+            }
+            Patience::Until(deadline) => Some(deadline),
+            Patience::Endless => None,
+        };
+        if self.engine.config.inline {
+            self.dispatch_here();
+        }
+        loop {
+            match self.look_for_room(Waiter::this_thread) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(reason) => return Err(PublishErrorKind::Closed(reason)),
+            }
+            if !park_until(deadline) {
+                self.engine.ingress.stop_waiting();
+                return Err(full);
+            }
+        }
+    }
+
+    /// Looks, leaves word, looks again.
+    fn look_for_room(&mut self, waiter: impl FnOnce() -> Waiter) -> Result<bool, EndReason> {
+        let ingress = &self.engine.ingress;
+        if self.room == 0 {
+            self.room = ingress.room();
+        }
+        if self.room == 0 {
+            ingress.wait_for_room(waiter());
+            self.engine.parker.notify();
+            self.room = ingress.room();
+        }
+        match self.engine.ended() {
+            Some(reason) => Err(reason),
+            None => Ok(self.room > 0),
+        }
+    }
+
+    /// Sends what room was reserved for, and sees to it that it is dispatched when it matters.
+    fn submit(
+        &mut self,
+        message: Message,
+        last: Revision,
+        wanted: bool,
+        events: usize,
+        transactions: usize,
+    ) {
+        debug_assert!(self.last < last);
+        self.last = last;
+        let counters = &self.engine.counters;
+        counters.published_events.add_alone(events);
+        counters.published_transactions.add_alone(transactions);
+        // Without a history, what nobody watches needs to be known to nobody.
+        if wanted || self.engine.config.history > 0 || self.dug {
+            self.room -= 1;
+            let message = self.with_hole(message);
+            self.engine.ingress.send(message);
+        }
+        self.engine.settle(last);
+        if wanted || self.engine.milestones.wanted_by(last) {
+            self.rouse();
+            return;
+        }
+        self.lying += 1;
+        self.unwatched += events;
+        let many = (self.engine.ingress.capacity() / 2).max(1);
+        if self.unwatched >= UNWATCHED || self.lying >= many {
+            self.rouse();
+        }
+    }
+
+    /// The message, with the hole before it if there is one.
+    fn with_hole(&mut self, message: Message) -> Message {
+        if !mem::take(&mut self.dug) {
+            return message;
+        }
+        let hole = self.engine.ingress.carry_hole();
+        let (records, last) = match message {
+            Message::One(record) => {
+                let last = record.revision;
+                (vec![record].into_iter(), last)
+            }
+            Message::Many { records, last, .. } => (records, last),
+        };
+        Message::Many {
+            hole,
+            records,
+            last,
+        }
+    }
+
+    /// Gets what waits dispatched: on the spot where nothing else is going on, else by the
+    /// dispatcher's thread.
+    fn rouse(&mut self) {
+        self.lying = 0;
+        self.unwatched = 0;
+        if self.engine.config.inline && self.engine.parker.is_idle() {
+            self.dispatch_here();
+        } else {
+            self.engine.parker.notify();
+        }
+    }
+
+    fn dispatch_here(&mut self) {
+        let engine = &*self.engine;
+        loop {
+            match engine.try_step(&mut self.after) {
+                Some(true) => {}
+                Some(false) => return,
+                // Whoever dispatches may have looked already.
+                None => return engine.parker.notify(),
+            }
+            if self.after.wakes.len() > OWN_WAKES && !engine.parker.is_absent() {
+                engine.handed_over.lock().append(&mut self.after.wakes);
+                engine.parker.notify();
+            }
+            self.after.settle();
+        }
+    }
+
+    /// What found no room becomes a hole, unless it was refused for another reason.
+    pub(crate) fn dig<T>(
+        &mut self,
+        refused: PublishError<T>,
+        revisions: Lagged,
+        events: usize,
+        transactions: usize,
+    ) -> Result<Lossy, PublishError<T>> {
+        if !matches!(refused.kind(), PublishErrorKind::Full { .. }) {
+            return Err(refused);
+        }
+        self.last = revisions.to;
+        self.engine.open(revisions.to);
+        let counters = &self.engine.counters;
+        counters.published_events.add_alone(events);
+        counters.published_transactions.add_alone(transactions);
+        counters.dropped_events.add_alone(events);
+        if events > 0 {
+            self.engine.ingress.dig(revisions);
+            self.dug = true;
+        }
+        self.engine.settle(revisions.to);
+        self.engine.parker.notify();
+        Ok(Lossy::Dropped(revisions.to))
+    }
+
+    /// Ready once there is room.
+    pub(crate) fn poll_room(&mut self, cx: &Context<'_>) -> Poll<Result<(), EndReason>> {
+        match self.look_for_room(|| Waiter::Task(cx.waker().clone())) {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => Poll::Pending,
+            Err(reason) => Poll::Ready(Err(reason)),
+        }
+    }
+}
