@@ -54,8 +54,9 @@ impl Place {
         if queue.advance((upto + 1).max(next), || engine.appended()) {
             engine.counters.caught_up.add(1);
             tracing::debug!(watcher = %queue.id, revision = upto, "watcher caught up");
-            // What is published but not dispatched may have been left lying before it came.
-            engine.hasten(engine.settled());
+            // What was published before it came may have been left lying, or may yet be: the
+            // publisher asked who is interested when this watcher was not there.
+            engine.hasten(engine.opened());
         }
         if let Some(lagged) = lagged {
             engine.counters.lagged.add(1);

@@ -196,6 +196,9 @@ impl Engine {
     fn step(&self, work: &mut Dispatching, after: &mut Aftermath) -> bool {
         #[cfg(test)]
         tests::fault();
+        if self.ended().is_some() {
+            return false;
+        }
         match work.gather(self) {
             None => return false,
             Some(Gathered::Hole(hole)) => self.dispatch_hole(hole, after),

@@ -145,9 +145,15 @@ impl Engine {
         self.settled.load(Acquire)
     }
 
-    /// From the publisher, once everything up to `revision` has been sent or left out.
+    /// From the publisher, once everything up to `revision` has been sent.
     pub(crate) fn settle(&self, revision: Revision) {
         self.settled.store(revision, Release);
+    }
+
+    /// The same where the last was not sent, as it concerns nobody. The publisher looks next
+    /// whether somebody waits for it, and no message orders the two.
+    pub(crate) fn settle_unsent(&self, revision: Revision) {
+        self.settled.store(revision, SeqCst);
     }
 
     pub(crate) fn appended(&self) -> Revision {

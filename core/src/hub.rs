@@ -91,6 +91,19 @@ impl Hub {
         let start = wanted.unwrap_or(opened + 1);
         let behind = start <= opened;
         queue.place(start, behind);
+        if behind && engine.config.history == 0 {
+            // What nobody watched was not even sent: it is gone, dispatched or not.
+            let oldest = opened + 1;
+            engine.history.write().compact(oldest, &mut Vec::new());
+            if engine.replay().is_none() {
+                drop(registry);
+                drop(engine.unregister(slot, queue.id));
+                return Err(WatchError::Compacted {
+                    requested: start,
+                    oldest,
+                });
+            }
+        }
         drop(registry);
         Ok(Watcher::new(Arc::clone(engine), queue, slot, start))
     }

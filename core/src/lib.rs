@@ -32,6 +32,8 @@ mod ingress;
 mod interest;
 mod iter;
 mod milestone;
+#[cfg(all(test, kvwatch_shuttle))]
+mod models;
 mod options;
 mod publisher;
 mod queue;

@@ -89,6 +89,13 @@ pub(crate) struct Offered {
     pub(crate) overflowed: Option<Revision>,
 }
 
+impl Offered {
+    const NOTHING: Self = Self {
+        waiter: None,
+        overflowed: None,
+    };
+}
+
 impl Queue {
     /// Live, from the very beginning, until [`place`](Self::place) says otherwise.
     pub(crate) fn new(
@@ -132,12 +139,13 @@ impl Queue {
     pub(crate) fn offer(&self, run: Run) -> Offered {
         let mut state = self.state.lock();
         if state.behind || state.end.is_some() {
-            return Offered {
-                waiter: None,
-                overflowed: None,
-            };
+            return Offered::NOTHING;
         }
         let skip = run.below(state.next);
+        if skip == run.len() {
+            // It lies below `next` altogether: this watcher starts later.
+            return Offered::NOTHING;
+        }
         let fits = self.fitting(&run, skip, &state);
         let overflowed = (skip + fits < run.len()).then(|| run.revision(skip + fits));
         state.next = overflowed.unwrap_or(run.last() + 1);
@@ -158,10 +166,8 @@ impl Queue {
                 }
             }
         }
-        // A run that lies below `next` altogether is nobody's news.
-        let news = fits > 0 || overflowed.is_some();
         Offered {
-            waiter: if news { state.waiter.take() } else { None },
+            waiter: state.waiter.take(),
             overflowed,
         }
     }
@@ -212,12 +218,18 @@ impl Queue {
         state.waiter.take()
     }
 
-    /// Ends this watcher at once; `head` is what had been dispatched before the call. Returns
-    /// what is to be woken, and what was queued, to be dropped outside of locks.
-    pub(crate) fn close(&self, head: Revision) -> (Option<Waiter>, VecDeque<Run>) {
+    /// Ends this watcher at once; `head` is what had been dispatched before the call, `dropped`
+    /// the first revision that the watcher had taken and not handed out, if it drops that.
+    /// Returns what is to be woken, and what was queued, to be dropped outside of locks.
+    pub(crate) fn close(
+        &self,
+        head: Revision,
+        dropped: Option<Revision>,
+    ) -> (Option<Waiter>, VecDeque<Run>) {
         let mut state = self.state.lock();
-        if let Some(first) = state.runs.front() {
-            state.next = first.first();
+        let queued = state.runs.front().map(Run::first);
+        if let Some(first) = dropped.or(queued) {
+            state.next = first;
         } else if !state.behind && !state.cut_off {
             state.next = state.next.max(head + 1);
         }

@@ -219,8 +219,10 @@ impl Sender {
             self.room -= 1;
             let message = self.with_hole(message);
             self.engine.ingress.send(message);
+            self.engine.settle(last);
+        } else {
+            self.engine.settle_unsent(last);
         }
-        self.engine.settle(last);
         if wanted || self.engine.milestones.wanted_by(last) {
             self.rouse();
             return;

@@ -268,13 +268,10 @@ impl Watcher {
 
     /// Ends this watcher at once: it leaves the registry, and what is queued is dropped.
     pub fn close(&mut self) {
-        if let Some(run) = self.ready.front() {
-            // Progress stays where it was: before the first event not handed out.
-            self.start = self.start.max(run.revision(self.taken));
-        }
+        let first = self.ready.front().map(|run| run.revision(self.taken));
         self.ready = VecDeque::new();
         self.taken = 0;
-        close(&self.engine, &self.queue, self.slot);
+        close(&self.engine, &self.queue, self.slot, first);
     }
 
     /// A handle with which to end this watcher from elsewhere, while it waits in a receive.
@@ -387,9 +384,10 @@ impl Watcher {
     }
 }
 
-/// Ends a watcher at once, and takes it out of the registry.
-fn close(engine: &Engine, queue: &Queue, slot: Slot) {
-    let (waiter, runs) = queue.close(engine.dispatched());
+/// Ends a watcher at once, and takes it out of the registry; `first` is the revision of the first
+/// event that it had taken and drops.
+fn close(engine: &Engine, queue: &Queue, slot: Slot, first: Option<Revision>) {
+    let (waiter, runs) = queue.close(engine.dispatched(), first);
     let gone = engine.unregister(slot, queue.id);
     drop((runs, gone));
     if let Some(waiter) = waiter {
@@ -440,7 +438,7 @@ impl Closer {
     /// that waits returns [`EndReason::Closed`]. What an earlier receive took out of the queue
     /// beyond its own event can still be received. Closing twice does nothing more.
     pub fn close(&self) {
-        close(&self.engine, &self.queue, self.slot);
+        close(&self.engine, &self.queue, self.slot, None);
     }
 }
 
