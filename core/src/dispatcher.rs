@@ -162,14 +162,13 @@ impl Dispatching {
                 }
             });
         }
-        let mut deliveries = 0;
+        let mut queued = 0;
         let mut cancelled = Vec::new();
         for (watcher, picking) in self.matched.drain(..) {
             self.marks[watcher as usize] = 0;
             let queue = registry.queue(watcher);
-            let run = Run::new(segment, picking);
-            deliveries += run.len();
-            let offered = queue.offer(run);
+            let offered = queue.offer(Run::new(segment, picking));
+            queued += offered.queued;
             after.wakes.push(offered.waiter);
             if let Some(revision) = offered.overflowed {
                 if queue.overflow == Overflow::Cancel {
@@ -182,7 +181,7 @@ impl Dispatching {
             }
         }
         drop(registry);
-        engine.counters.deliveries.add_alone(deliveries);
+        engine.counters.queued_events.add_alone(queued);
         engine.counters.cancelled.add_alone(cancelled.len());
         for (watcher, id) in cancelled {
             after.gone.extend(engine.unregister(watcher, id));

@@ -182,7 +182,7 @@ impl Hub {
             published_transactions: counters.published_transactions.get(),
             dropped_events: counters.dropped_events.get(),
             dispatched_events: counters.dispatched_events.get(),
-            deliveries: counters.deliveries.get(),
+            queued_events: counters.queued_events.get(),
             fell_behind: counters.fell_behind.get(),
             caught_up: counters.caught_up.get(),
             lagged: counters.lagged.get(),

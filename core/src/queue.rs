@@ -85,6 +85,8 @@ pub(crate) enum Taken {
 pub(crate) struct Offered {
     /// To be woken once every guard is gone.
     pub(crate) waiter: Option<Waiter>,
+    /// How many events were queued.
+    pub(crate) queued: usize,
     /// The watcher's queue overflowed just now, at this revision.
     pub(crate) overflowed: Option<Revision>,
 }
@@ -92,6 +94,7 @@ pub(crate) struct Offered {
 impl Offered {
     const NOTHING: Self = Self {
         waiter: None,
+        queued: 0,
         overflowed: None,
     };
 }
@@ -168,6 +171,7 @@ impl Queue {
         }
         Offered {
             waiter: state.waiter.take(),
+            queued: fits,
             overflowed,
         }
     }

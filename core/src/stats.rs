@@ -20,8 +20,9 @@ pub struct Stats {
     pub dropped_events: u64,
     /// Events dispatched since the start.
     pub dispatched_events: u64,
-    /// Events queued for a watcher since the start, counted once for each watcher.
-    pub deliveries: u64,
+    /// Events queued for watchers since the start, counted once for each watcher. What a watcher
+    /// reads from the history is not counted.
+    pub queued_events: u64,
     /// How often a watcher fell behind since the start.
     pub fell_behind: u64,
     /// How often a watcher that was behind, or started in the past, came to the live path.
@@ -101,7 +102,7 @@ pub(crate) struct Counters {
     pub(crate) dropped_events: Counter,
     /// Written under the dispatch lock alone.
     pub(crate) dispatched_events: Counter,
-    pub(crate) deliveries: Counter,
+    pub(crate) queued_events: Counter,
     pub(crate) fell_behind: Counter,
     pub(crate) cancelled: Counter,
     /// Written by watchers.
