@@ -107,10 +107,10 @@ impl Judge<'_> {
         let what = format!("got {event:?} where {next:?} was due");
         let promise = if event.revision < self.trace.start {
             Promise::ExactStart
-        } else if self.due[..self.done].contains(event) {
-            Promise::Unique
         } else if event.revision < self.reached {
             Promise::Ordered
+        } else if self.due[..self.done].contains(event) {
+            Promise::Unique
         } else if self.due[self.done..].contains(event) {
             Promise::Reliable
         } else {

@@ -12,6 +12,39 @@ use std::task::{Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use kvwatch::{Builder, Change, Dispatcher, Event, Hub, Publisher, Revision, Watcher};
+
+/// A put of this key; its value does not matter.
+#[must_use]
+pub fn put(key: &str) -> Change {
+    Change::put(key.to_owned(), "v")
+}
+
+/// An engine that dispatches on the calling thread alone, so that every step is in the test's
+/// hand. The dispatcher must be kept.
+///
+/// # Panics
+/// If the builder refuses.
+#[must_use]
+pub fn by_hand(builder: Builder) -> (Publisher, Hub, Dispatcher) {
+    builder.build().expect("valid options")
+}
+
+/// The events' revisions.
+#[must_use]
+pub fn revisions(events: impl IntoIterator<Item = Event>) -> Vec<Revision> {
+    events.into_iter().map(|event| event.revision()).collect()
+}
+
+/// The revisions of what is at hand, in order.
+///
+/// # Panics
+/// If there is a lag.
+#[must_use]
+pub fn at_hand(watcher: &mut Watcher) -> Vec<Revision> {
+    revisions(watcher.try_iter().map(|item| item.expect("no lag")))
+}
+
 /// After this long something hangs: the test fails instead of waiting for ever. Nothing is
 /// measured with it.
 pub const HANG: Duration = Duration::from_secs(60);

@@ -3,31 +3,15 @@
 use std::time::Duration;
 
 use kvwatch::{
-    Builder, Change, EndReason, Event, Hub, Lagged, Overflow, Publisher, RecvError, Selector,
-    TryRecvError, WatchError, WatchOptions, Watcher,
+    Builder, Change, EndReason, Lagged, Overflow, Publisher, RecvError, Selector, TryRecvError,
+    WatchError, WatchOptions, Watcher,
 };
 use kvwatch_tests::judge::{Complete, assert_kept};
 use kvwatch_tests::record::{Item, Log, Trace};
 use kvwatch_tests::want::Want;
-use kvwatch_tests::{HANG, Rng, eventually, in_time, join_in_time};
-
-fn put(key: &str) -> Change {
-    Change::put(key.to_owned(), "v")
-}
-
-fn revisions(events: impl IntoIterator<Item = Event>) -> Vec<u64> {
-    events.into_iter().map(|event| event.revision()).collect()
-}
-
-/// What is at hand, in order.
-fn at_hand(watcher: &mut Watcher) -> Vec<u64> {
-    revisions(watcher.try_iter().map(|item| item.expect("no lag")))
-}
-
-/// An engine that dispatches on this thread alone, so that every step is in the test's hand.
-fn by_hand(builder: Builder) -> (Publisher, Hub, kvwatch::Dispatcher) {
-    builder.build().expect("valid options")
-}
+use kvwatch_tests::{
+    HANG, Rng, at_hand, by_hand, eventually, in_time, join_in_time, put, revisions,
+};
 
 /// Transactions of one to four changes of ten keys, some published in chunks.
 fn publish_mixed(publisher: &mut Publisher, log: &mut Log, seed: u64, transactions: u64) {
