@@ -1,8 +1,9 @@
 //! What the tests of kvwatch share: a naive idea of what a watch is ([`want`]), a record of what
-//! a watcher received ([`record`]) and a judge of it ([`judge`]). None of it uses anything of the
-//! engine but its public types.
+//! a watcher received ([`record`]), a judge of it ([`judge`]) and a naive model of the whole engine
+//! ([`model`]). None of it uses anything of the engine but its public types.
 
 pub mod judge;
+pub mod model;
 pub mod record;
 pub mod want;
 
