@@ -1,4 +1,4 @@
-//! Watches for any key-value store or replicated state machine: ordered, lossless, replayable.
 #![doc = include_str!("../../README.md")]
+#![forbid(unsafe_code)]
 
 pub use kvwatch_core::*;

@@ -17,6 +17,8 @@
 //! [`Builder`] sets an engine up; [`Publisher`] is the store's end; [`Hub`] registers a
 //! [`Watcher`].
 
+#![forbid(unsafe_code)]
+
 mod batch;
 mod builder;
 mod catch_up;

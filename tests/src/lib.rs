@@ -26,7 +26,6 @@ pub fn put(key: &str) -> Change {
 ///
 /// # Panics
 /// If the builder refuses.
-#[must_use]
 pub fn by_hand(builder: Builder) -> (Publisher, Hub, Dispatcher) {
     builder.build().expect("valid options")
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use kvwatch::{
-    Builder, Change, Dispatcher, EndReason, Filter, Hub, Overflow, Publisher, RecvError, Revision,
+    Builder, Change, Dispatcher, EndReason, Filter, Hub, Overflow, Publisher, Revision,
     TryRecvError, WatchError, WatchOptions, Watcher,
 };
 
@@ -345,23 +345,13 @@ impl Watching {
                 let batch = self.watcher.try_recv_batch();
                 batch.map(|batch| Item::Batch(batch.iter().map(Into::into).collect()))
             }
-            How::Poll => loop {
-                let mut cx = Context::from_waker(Waker::noop());
-                match self.watcher.poll_recv(&mut cx) {
-                    Poll::Ready(Ok(event)) => return Ok(Item::Event((&event).into())),
-                    Poll::Ready(Err(RecvError::Lagged(lagged))) => {
-                        return Err(TryRecvError::Lagged(lagged));
-                    }
-                    Poll::Ready(Err(RecvError::Closed(reason))) => {
-                        return Err(TryRecvError::Closed(reason));
-                    }
-                    Poll::Ready(Err(other)) => panic!("{other:?}"),
-                    // It may be one step of reading on that brought nothing.
-                    Poll::Pending => match self.watcher.try_recv() {
-                        Ok(event) => return Ok(Item::Event((&event).into())),
-                        Err(error) => return Err(error),
-                    },
-                }
+            How::Poll => match self
+                .watcher
+                .poll_recv(&mut Context::from_waker(Waker::noop()))
+            {
+                Poll::Ready(received) => Ok(Item::Event((&received?).into())),
+                // It may be one step of reading on that brought nothing.
+                Poll::Pending => Ok(Item::Event((&self.watcher.try_recv()?).into())),
             },
         }
     }

@@ -127,6 +127,10 @@ fn unique_a_union_and_a_catch_up_deliver_each_event_once() {
     publisher.publish(put("ab")).unwrap();
     assert_eq!(at_hand(&mut watcher), [4]);
     assert_eq!(hub.stats().caught_up, 1);
+    // And where a watcher reads what the dispatcher is just about to queue.
+    for _ in 0..5 {
+        assert_all_kept(1_000_000);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kvwatch::{
-    Builder, Change, Lagged, RecvError, Replay, ReplayError, Replayed, Revision, Selector,
+    Builder, Change, Entries, Lagged, RecvError, Replay, ReplayError, Replayed, Revision, Selector,
     WatchError, WatchOptions, Watcher,
 };
 use kvwatch_tests::judge::{Complete, assert_kept};
@@ -15,7 +15,7 @@ use kvwatch_tests::{HANG, at_hand, by_hand, put};
 /// A store's log, and how it fails.
 #[derive(Clone, Default)]
 struct Store {
-    log: Arc<Mutex<Vec<(Revision, Vec<Change>)>>>,
+    log: Arc<Mutex<Entries>>,
     reads: Arc<AtomicUsize>,
     oldest: Revision,
     broken: Broken,
@@ -41,7 +41,7 @@ impl Store {
     }
 
     fn commit(&self, revision: Revision) -> (Revision, Vec<Change>) {
-        let key = ["k", "other"][usize::from(revision % 3 == 0)];
+        let key = ["k", "other"][usize::from(revision.is_multiple_of(3))];
         let entry = (revision, vec![put(key), put(key)]);
         self.log.lock().unwrap().push(entry.clone());
         entry

@@ -1,0 +1,95 @@
+# The commands of this repository. `make help` lists them.
+
+CARGO ?= cargo
+# What the tests need beyond a Rust toolchain, as Debian names it.
+DEBIAN_PACKAGES := git
+# Of package kvwatch; each of them, and each combination, must build without a warning.
+FEATURES :=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: quickstart
+quickstart: ## the main job: a small store on redb, watched in every way
+	$(CARGO) run --release --example quickstart
+
+.PHONY: test
+test: packages models ## every test; installs the Debian packages they need if they are missing
+	$(CARGO) test --workspace --all-features --no-fail-fast
+
+# Does nothing where everything is there. Elsewhere it says what it installs.
+.PHONY: packages
+packages:
+	@missing=; \
+	for package in $(DEBIAN_PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
+	    || missing="$$missing $$package"; \
+	done; \
+	test -z "$$missing" && exit 0; \
+	command -v apt-get >/dev/null \
+	  || { echo "these tests need$$missing (Debian's names): please install them"; exit 1; }; \
+	echo "installing Debian packages that the tests need:$$missing"; \
+	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+	$$sudo apt-get update -q && $$sudo apt-get install -q -y --no-install-recommends $$missing
+
+.PHONY: models
+models: ## random schedules over the whole engine, with shuttle in place of locks and threads
+	RUSTFLAGS="--cfg kvwatch_shuttle" CARGO_TARGET_DIR=target/shuttle \
+	  $(CARGO) test --release -p kvwatch-core --lib models
+
+.PHONY: check
+check: fmt lint doc features ## formatting, clippy, docs and every combination of features
+
+.PHONY: fmt
+fmt:
+	$(CARGO) fmt --all --check
+
+.PHONY: lint
+lint:
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+
+.PHONY: doc
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
+
+.PHONY: features
+features: ## build every combination of features, warnings denied
+	@set -e; set -- $(FEATURES); count=$$(( 1 << $$# )); number=0; \
+	while [ $$number -lt $$count ]; do \
+	  chosen=; bit=1; \
+	  for feature in $(FEATURES); do \
+	    [ $$(( number & bit )) -eq 0 ] || chosen="$$chosen,$$feature"; \
+	    bit=$$(( bit << 1 )); \
+	  done; \
+	  echo "kvwatch with [$${chosen#,}]"; \
+	  $(CARGO) clippy -q -p kvwatch --features "$${chosen#,}" -- -D warnings; \
+	  number=$$(( number + 1 )); \
+	done
+	@for package in kvwatch-core kvwatch; do \
+	  if $(CARGO) tree -e normal --prefix none -p $$package | grep -E '^(tokio|async-std|smol|flume) '; then \
+	    echo "$$package pulls these in without being asked to"; exit 1; \
+	  fi; \
+	done
+
+.PHONY: msrv
+msrv: ## build with the oldest Rust that Cargo.toml promises
+	@stated=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
+	if rustc --version | grep -q "^rustc $$stated\."; then \
+	  echo "this is Rust $$stated"; $(CARGO) check -q --workspace --all-features; \
+	elif rustup toolchain list 2>/dev/null | grep -q "^$$stated"; then \
+	  $(CARGO) "+$$(rustup toolchain list | grep -o "^$$stated[^ ]*" | head -1)" check -q --workspace --all-features; \
+	else \
+	  echo "Rust $$stated is not at hand: not checked (rustup toolchain install $$stated)"; \
+	fi
+
+.PHONY: deny
+deny: ## licences and advisories of every dependency
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check; \
+	else echo "cargo-deny is not at hand: not checked (cargo install cargo-deny)"; fi
+
+.PHONY: memory
+memory: ## resident bytes of a watcher, with 100,000 of them
+	$(CARGO) run --release -p kvwatch-benches --bin memory
