@@ -36,7 +36,9 @@ packages:
 	$$sudo apt-get update -q && $$sudo apt-get install -q -y --no-install-recommends $$missing
 
 .PHONY: models
-models: ## random schedules over the whole engine, with shuttle in place of locks and threads
+models: ## the engine under loom (every schedule of its parts) and shuttle (random schedules of all)
+	RUSTFLAGS="--cfg kvwatch_loom" CARGO_TARGET_DIR=target/loom \
+	  $(CARGO) test --release -p kvwatch-core --lib models -- --nocapture
 	RUSTFLAGS="--cfg kvwatch_shuttle" CARGO_TARGET_DIR=target/shuttle \
 	  $(CARGO) test --release -p kvwatch-core --lib models
 

@@ -34,7 +34,7 @@ mod ingress;
 mod interest;
 mod iter;
 mod milestone;
-#[cfg(all(test, kvwatch_shuttle))]
+#[cfg(all(test, any(kvwatch_loom, kvwatch_shuttle)))]
 mod models;
 mod options;
 mod publisher;

@@ -58,7 +58,10 @@ mod imp {
 
     use std::collections::VecDeque;
 
+    #[cfg(kvwatch_loom)]
+    pub(crate) use super::sequential::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
     pub(crate) use checker::sync::MutexGuard;
+    #[cfg(not(kvwatch_loom))]
     pub(crate) use checker::sync::atomic::{
         AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
     };
@@ -144,5 +147,92 @@ mod imp {
         pub(crate) fn is_empty(&self) -> bool {
             self.messages.lock().is_empty()
         }
+    }
+}
+
+/// Loom takes a SeqCst load or store for a weaker one, and raises false alarms where two threads
+/// each write one atomic and then read the other's. An exchange reads the newest value, as SeqCst
+/// promises here: so loads and stores become exchanges.
+#[cfg(kvwatch_loom)]
+mod sequential {
+    use std::sync::atomic::Ordering;
+
+    macro_rules! sequential {
+        ($($name:ident: $value:ty, $same:ident($unit:expr);)*) => {$(
+            #[derive(Debug)]
+            pub(crate) struct $name(loom::sync::atomic::$name);
+
+            #[allow(dead_code, reason = "each is used with some of these")]
+            impl $name {
+                pub(crate) fn new(value: $value) -> Self {
+                    Self(loom::sync::atomic::$name::new(value))
+                }
+
+                pub(crate) fn load(&self, order: Ordering) -> $value {
+                    match order {
+                        Ordering::SeqCst => self.0.$same($unit, order),
+                        weaker => self.0.load(weaker),
+                    }
+                }
+
+                pub(crate) fn store(&self, value: $value, order: Ordering) {
+                    match order {
+                        Ordering::SeqCst => _ = self.0.swap(value, order),
+                        weaker => self.0.store(value, weaker),
+                    }
+                }
+
+                pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                    self.0.swap(value, order)
+                }
+
+                pub(crate) fn compare_exchange(
+                    &self,
+                    current: $value,
+                    new: $value,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$value, $value> {
+                    self.0.compare_exchange(current, new, success, failure)
+                }
+
+                pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                    self.0.fetch_or(value, order)
+                }
+
+                pub(crate) fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                    self.0.fetch_and(value, order)
+                }
+            }
+        )*};
+    }
+
+    sequential! {
+        AtomicBool: bool, fetch_or(false);
+        AtomicU8: u8, fetch_or(0);
+        AtomicU32: u32, fetch_or(0);
+        AtomicU64: u64, fetch_or(0);
+        AtomicUsize: usize, fetch_or(0);
+    }
+
+    macro_rules! counting {
+        ($($name:ident: $value:ty;)*) => {$(
+            #[allow(dead_code, reason = "each is used with some of these")]
+            impl $name {
+                pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                    self.0.fetch_add(value, order)
+                }
+
+                pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
+                    self.0.fetch_sub(value, order)
+                }
+            }
+        )*};
+    }
+
+    counting! {
+        AtomicU32: u32;
+        AtomicU64: u64;
+        AtomicUsize: usize;
     }
 }

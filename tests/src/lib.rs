@@ -75,7 +75,7 @@ pub fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> 
 /// If it panicked or does not return.
 #[expect(clippy::must_use_candidate, reason = "most threads return nothing")]
 pub fn join_in_time<T>(thread: JoinHandle<T>) -> T {
-    let deadline = Instant::now() + 5 * HANG;
+    let deadline = Instant::now() + 2 * HANG;
     while !thread.is_finished() {
         assert!(Instant::now() < deadline, "a thread hangs");
         thread::sleep(Duration::from_millis(1));

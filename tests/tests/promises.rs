@@ -345,6 +345,22 @@ fn exact_start_nothing_from_before_and_everything_after() {
 }
 
 #[test]
+fn exact_start_excludes_what_is_published_and_not_yet_dispatched() {
+    let (mut publisher, hub, dispatcher) = by_hand(Builder::new().inline(false));
+    let mut early = hub.watch("k").unwrap();
+    for _ in 0..3 {
+        publisher.publish(put("k")).unwrap();
+    }
+    let mut watcher = hub.watch("k").unwrap();
+    assert_eq!((hub.dispatched(), watcher.start_revision()), (0, 4));
+    publisher.publish(put("k")).unwrap();
+    drop(publisher);
+    dispatcher.run();
+    assert_eq!(at_hand(&mut early), [1, 2, 3, 4]);
+    assert_eq!(at_hand(&mut watcher), [4]);
+}
+
+#[test]
 fn isolated_slow_leaked_and_panicking_watchers_disturb_nobody() {
     let (mut publisher, hub) = Builder::new().history(1000).spawn().unwrap();
     let _stuck = hub.watch("k").unwrap();
