@@ -42,6 +42,10 @@ models: ## the engine under loom (every schedule of its parts) and shuttle (rand
 	RUSTFLAGS="--cfg kvwatch_shuttle" CARGO_TARGET_DIR=target/shuttle \
 	  $(CARGO) test --release -p kvwatch-core --lib models
 
+.PHONY: soak
+soak: ## ten minutes of random rounds on real threads, judged (MINUTES=n for more)
+	$(CARGO) run --release -p kvwatch-tests --bin soak $(MINUTES)
+
 .PHONY: check
 check: fmt lint doc features ## formatting, clippy, docs and every combination of features
 

@@ -61,7 +61,10 @@ pub enum Complete {
 }
 
 struct Judge<'a> {
+    log: &'a Log,
     trace: &'a Trace,
+    /// How many lags there were.
+    lags: usize,
     /// What matches from the start on, with its place in the log.
     due: Vec<Seen>,
     /// How many of `due` have come, or were reported as missed.
@@ -143,6 +146,15 @@ impl Judge<'_> {
             let what = format!("a lag from {from} behind revision {}", self.reached);
             return Err(self.broken(Promise::Ordered, what));
         }
+        if let Some(floor) = self.trace.floors.get(self.lags)
+            && let Some(held) = self.held(lagged, *floor)
+        {
+            let what = format!(
+                "a lag from {from} to {to}, and revision {held} was held: the oldest was {floor}"
+            );
+            return Err(self.broken(Promise::Reliable, what));
+        }
+        self.lags += 1;
         let next = self.due.get(self.done);
         if let Some(next) = next.filter(|next| next.revision < from) {
             let promise = if next.revision == self.reached {
@@ -159,6 +171,18 @@ impl Judge<'_> {
             .count();
         self.reached = to;
         Ok(())
+    }
+
+    /// A revision within a lag that was neither dropped on its way in nor forgotten.
+    fn held(&self, lagged: Lagged, floor: Revision) -> Option<Revision> {
+        let start = lagged.from.max(floor);
+        let transactions = &self.log.transactions;
+        let first = transactions.partition_point(|entry| entry.0 < start);
+        transactions[first..]
+            .iter()
+            .map(|entry| entry.0)
+            .take_while(|revision| *revision <= lagged.to)
+            .find(|revision| !self.log.dropped.contains(revision))
     }
 
     fn progressed(&mut self, progress: Revision) -> Result<(), Violation> {
@@ -208,7 +232,9 @@ pub fn judge(log: &Log, trace: &Trace, complete: Complete) -> Result<(), Violati
         .map(|(revision, change)| seen(revision, change, trace.prev))
         .collect();
     let mut judge = Judge {
+        log,
         trace,
+        lags: 0,
         due,
         done: 0,
         reached: 0,

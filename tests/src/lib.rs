@@ -1,10 +1,11 @@
 //! What the tests of kvwatch share: a naive idea of what a watch is ([`want`]), a record of what
 //! a watcher received ([`record`]), a judge of it ([`judge`]) and a naive model of the whole engine
-//! ([`model`]). None of it uses anything of the engine but its public types.
+//! ([`model`]), and random rounds on real threads ([`stress`]). None of it uses anything of the engine but its public types.
 
 pub mod judge;
 pub mod model;
 pub mod record;
+pub mod stress;
 pub mod want;
 
 use std::sync::Arc;

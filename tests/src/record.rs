@@ -1,5 +1,7 @@
 //! What was committed and what a watcher received, written down as it happened.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use kvwatch::{
     Change, EndReason, Event, EventKind, EventRef, Filter, Lagged, PrevValue, RecvError, Revision,
@@ -13,6 +15,8 @@ use crate::want::Want;
 pub struct Log {
     /// Each transaction that was published, or dropped by a lossy publish.
     pub transactions: Vec<(Revision, Vec<Change>)>,
+    /// Those that were dropped.
+    pub dropped: BTreeSet<Revision>,
 }
 
 impl Log {
@@ -86,6 +90,9 @@ pub struct Trace {
     pub start: Revision,
     /// What it received, in order.
     pub items: Vec<Item>,
+    /// For each lag, as far as it was written down: the oldest revision that the history held
+    /// just after.
+    pub floors: Vec<Revision>,
 }
 
 impl Trace {
@@ -99,6 +106,7 @@ impl Trace {
             prev: false,
             start: watcher.start_revision(),
             items: Vec::new(),
+            floors: Vec::new(),
         }
     }
 

@@ -108,6 +108,18 @@ fn reliable_is_named() {
         trace.items[events[9]] = Item::Lagged(Lagged { from: 7, to: 6 });
     });
     assert_eq!(lag_without_bounds, Promise::Reliable);
+    let lag_without_need = |floor| {
+        move |trace: &mut Trace, events: &[usize]| {
+            trace.items.truncate(events[2]);
+            trace.items.push(Item::Lagged(Lagged { from: 3, to: 6 }));
+            trace.floors.push(floor);
+        }
+    };
+    assert_eq!(named(lag_without_need(6)), Promise::Reliable);
+    let (log, mut trace) = recorded();
+    let places = events(&trace);
+    lag_without_need(7)(&mut trace, &places);
+    judge(&log, &trace, Complete::UpTo(6)).expect("the history had forgotten them");
 }
 
 #[test]

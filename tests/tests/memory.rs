@@ -1,0 +1,120 @@
+//! What is allocated comes back.
+
+use std::alloc::System;
+use std::sync::Mutex;
+
+use cap::Cap;
+use kvwatch::{Builder, Change, Selector, WatchOptions};
+use kvwatch_tests::{HANG, eventually};
+
+#[global_allocator]
+static HEAP: Cap<System> = Cap::new(System, usize::MAX);
+
+/// What a thread keeps for itself once it has run, and a test runner between two tests.
+const SLACK: usize = 16 * 1024;
+
+/// The allocator counts for the whole process: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[track_caller]
+fn assert_back_to(start: usize, what: &str) {
+    let now = HEAP.allocated();
+    assert!(
+        now <= start + SLACK,
+        "{what}: {start} bytes before, {now} after"
+    );
+}
+
+fn selector(number: u64) -> Selector {
+    let key = format!("key/{number:08}");
+    match number % 5 {
+        0 => Selector::exact(key),
+        1 => Selector::prefix(key),
+        2 => Selector::range(key.clone()..format!("{key}~")),
+        3 => Selector::from_key(key),
+        _ => Selector::any([Selector::exact(key), Selector::all()]),
+    }
+}
+
+#[test]
+fn clean_a_million_watchers_come_and_go_and_leave_nothing() {
+    let _alone = ALONE.lock();
+    let (_publisher, hub) = Builder::new().spawn().unwrap();
+    // Somebody stays, so that the registry is never empty.
+    let _stays = hub.watch("stays").unwrap();
+    let cycle = |numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            drop(hub.watch(selector(number)).unwrap());
+        }
+    };
+    cycle(0..1_000);
+    let start = HEAP.allocated();
+    cycle(1_000..1_001_000);
+    assert_back_to(start, "one after the other");
+    for _ in 0..3 {
+        let crowd: Vec<_> = (0..50_000)
+            .map(|n| hub.watch(selector(n)).unwrap())
+            .collect();
+        drop(crowd);
+    }
+    // Slots are numbers and stay for the next crowd; keys, queues and the index go.
+    let now = HEAP.allocated();
+    let slots = 60_000 * 64;
+    assert!(now <= start + slots, "a crowd left {} bytes", now - start);
+}
+
+#[test]
+fn clean_a_shutdown_gives_everything_back() {
+    let _alone = ALONE.lock();
+    let round = || {
+        let (mut publisher, hub) = Builder::new().history(1000).spawn().unwrap();
+        let capacity = |events| WatchOptions::new().capacity(events);
+        let mut watchers: Vec<_> = (0..50)
+            .map(|n| hub.watch_with(Selector::all(), capacity(1 + n)).unwrap())
+            .collect();
+        for number in 0..5_000_u64 {
+            let change = Change::put(format!("key/{number}"), vec![0; 100]);
+            publisher.publish(change).unwrap();
+        }
+        for watcher in &mut watchers[..25] {
+            drop(watcher.try_recv());
+        }
+        publisher.shutdown(HANG).unwrap();
+        drop(watchers);
+    };
+    round();
+    let start = HEAP.allocated();
+    for _ in 0..10 {
+        round();
+    }
+    eventually("everything is given back", || {
+        HEAP.allocated() <= start + SLACK
+    });
+}
+
+#[test]
+fn isolated_a_running_engine_stays_within_its_bounds() {
+    let _alone = ALONE.lock();
+    let builder = Builder::new().history(2_000).queue(16);
+    let (mut publisher, hub) = builder.spawn().unwrap();
+    let stuck: Vec<_> = (0..20)
+        .map(|_| hub.watch(Selector::all()).unwrap())
+        .collect();
+    let mut publish = |count: u64| {
+        for number in 0..count {
+            let change = Change::put(format!("key/{:08}", number % 64), vec![0; 100]);
+            publisher.publish(change).unwrap();
+        }
+        publisher.flush(HANG).unwrap();
+    };
+    publish(20_000);
+    let start = HEAP.allocated();
+    publish(300_000);
+    // Segments are of different sizes, so what 2,000 events take varies a little.
+    let now = HEAP.allocated();
+    assert!(
+        now < start + start / 4 + SLACK,
+        "{start} bytes before, {now} after"
+    );
+    drop(stuck);
+}
