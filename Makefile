@@ -46,6 +46,12 @@ models: ## the engine under loom (every schedule of its parts) and shuttle (rand
 soak: ## ten minutes of random rounds on real threads, judged (MINUTES=n for more)
 	$(CARGO) run --release -p kvwatch-tests --bin soak $(MINUTES)
 
+.PHONY: fuzz
+fuzz: ## ten minutes of each fuzz target (SECONDS=n for more); needs nightly Rust and cargo-fuzz
+	for target in selectors operations; do \
+	  $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS),600) -max_len=2048 || exit 1; \
+	done
+
 .PHONY: check
 check: fmt lint doc features ## formatting, clippy, docs and every combination of features
 

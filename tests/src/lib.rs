@@ -2,6 +2,7 @@
 //! a watcher received ([`record`]), a judge of it ([`judge`]) and a naive model of the whole engine
 //! ([`model`]), and random rounds on real threads ([`stress`]). None of it uses anything of the engine but its public types.
 
+pub mod fuzz;
 pub mod judge;
 pub mod model;
 pub mod record;
