@@ -1,0 +1,88 @@
+//! Whether a watcher got what the store has.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kvwatch::Change;
+
+use super::following::Followed;
+use crate::AnyError;
+use crate::store::Reader;
+
+/// What a watcher got, and what is wrong with it, if anything is.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) name: &'static str,
+    pub(crate) followed: Followed,
+    pub(crate) problem: Option<String>,
+}
+
+type State = BTreeMap<Bytes, Bytes>;
+
+fn apply(state: &mut State, change: &Change) {
+    match change.value() {
+        Some(value) => state.insert(change.key().clone(), value.clone()),
+        None => state.remove(change.key()),
+    };
+}
+
+/// Compares the events one by one with the store's log, and the state that they lead to with
+/// what the store holds.
+///
+/// # Errors
+/// If the store cannot be read.
+pub(crate) fn check(
+    name: &'static str,
+    followed: Followed,
+    reader: &Reader,
+) -> Result<Outcome, AnyError> {
+    let problem = problem(&followed, reader)?;
+    Ok(Outcome {
+        name,
+        followed,
+        problem,
+    })
+}
+
+fn problem(followed: &Followed, reader: &Reader) -> Result<Option<String>, AnyError> {
+    let Followed {
+        selector,
+        start,
+        events,
+        lags,
+    } = followed;
+    if let Some(lagged) = lags.first() {
+        return Ok(Some(format!("it lagged: {lagged}")));
+    }
+    let mut state = State::new();
+    let mut due = Vec::new();
+    for (revision, change) in reader.changes_since(1)? {
+        if !selector.matches(change.key()) {
+            continue;
+        }
+        if revision < *start {
+            apply(&mut state, &change);
+        } else {
+            due.push((revision, change));
+        }
+    }
+    for (number, event) in events.iter().enumerate() {
+        let same = due.get(number).is_some_and(|(revision, change)| {
+            (*revision, change.key(), change.value())
+                == (event.revision(), event.key(), event.value())
+        });
+        if !same {
+            return Ok(Some(format!(
+                "{event:?} where {:?} was due",
+                due.get(number)
+            )));
+        }
+        apply(&mut state, &event.to_change());
+    }
+    if let Some(missing) = due.get(events.len()) {
+        return Ok(Some(format!("it never got {missing:?}")));
+    }
+    let mut all = reader.all()?;
+    all.retain(|key, _| selector.matches(key));
+    Ok((state != all).then(|| "its state differs from the store's".to_owned()))
+}
