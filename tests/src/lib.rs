@@ -1,10 +1,13 @@
 //! What the tests of kvwatch share: a naive idea of what a watch is ([`want`]), a record of what
-//! a watcher received ([`record`]) and a judge of it ([`judge`]). None of it uses anything of the
-//! engine but its public types.
+//! a watcher received ([`record`]) and a judge of it ([`judge`]), none of which uses anything of
+//! the engine but its public types; and the
+//! worlds to run in ([`worlds`], [`bodies`]).
 
+pub mod bodies;
 pub mod judge;
 pub mod record;
 pub mod want;
+pub mod worlds;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
