@@ -22,7 +22,6 @@ pub fn put(key: &str) -> Change {
 ///
 /// # Panics
 /// On options that are not valid.
-#[must_use]
 pub fn by_hand<W: World>(builder: Builder) -> (W::Publisher, Hub, Dispatcher) {
     let (publisher, hub, dispatcher) = builder.build().expect("valid options");
     (W::Publisher::of(publisher), hub, dispatcher)

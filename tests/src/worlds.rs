@@ -8,7 +8,7 @@ use std::thread;
 use futures::StreamExt;
 use futures::channel::oneshot;
 use futures::executor::ThreadPool;
-use futures::stream::{FusedStream, Stream};
+use futures::stream::FusedStream;
 use kvwatch::{
     AsyncPublisher, Change, Entries, Event, Permit, PublishError, Publisher, RecvError,
     ReserveError, Revision, WaitError, Watcher,
@@ -83,12 +83,12 @@ pub trait World: 'static {
 
 /// A world whose receives and publishes can be polled, and so cancelled.
 pub trait AsyncWorld:
-    World<Stream: Stream<Item = Result<Event, RecvError>> + FusedStream + Unpin, Publisher: Reserve>
+    World<Stream: FusedStream<Item = Result<Event, RecvError>> + Unpin, Publisher: Reserve>
 {
     /// The same watcher in batches.
     fn batches(
         stream: Self::Stream,
-    ) -> impl Stream<Item = Result<Vec<Event>, RecvError>> + FusedStream + Unpin + Send;
+    ) -> impl FusedStream<Item = Result<Vec<Event>, RecvError>> + Unpin + Send;
 }
 
 /// The ways to receive.
@@ -292,7 +292,7 @@ macro_rules! async_world {
         impl AsyncWorld for $world {
             fn batches(
                 stream: Self::Stream,
-            ) -> impl Stream<Item = Result<Vec<Event>, RecvError>> + FusedStream + Unpin + Send
+            ) -> impl FusedStream<Item = Result<Vec<Event>, RecvError>> + Unpin + Send
             {
                 stream.batches()
             }

@@ -219,7 +219,7 @@ async fn reliable_publishes_cancelled_under_load_lose_nothing<W: AsyncWorld>() {
             };
             if cancelled {
                 refused += 1;
-                if refused % 2 == 0 {
+                if refused.is_multiple_of(2) {
                     drop(publisher.reserve().await.expect("it runs"));
                 }
             }
@@ -279,7 +279,7 @@ async fn clean_a_publish_that_waits_is_woken_by_the_end<W: AsyncWorld>() {
     assert_eq!(refused.kind(), PublishErrorKind::Closed(EndReason::Failed));
     assert_eq!(refused.into_input(), change);
     let batch = publisher.publish_batch(vec![change.clone()]).await;
-    assert_eq!(batch.unwrap_err().into_input(), [change.clone()]);
+    assert_eq!(batch.unwrap_err().into_input(), vec![change.clone()]);
     let entries = vec![(7, vec![change])];
     let many = publisher.publish_many(entries.clone()).await;
     assert_eq!(many.unwrap_err().into_input(), entries);
