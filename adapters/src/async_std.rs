@@ -3,7 +3,7 @@
 //! async-std is discontinued (RUSTSEC-2025-0052) and its authors point to smol. This module is
 //! for programs that still run on it, and is as thin as it can be: async-std's `Stream` is that of
 //! [`futures_core`], so [`BatchStream`] and [`AsyncPublisher`] are those for any executor, and
-//! [`WatchStream`] adds a timeout. Programs on smol use [`stream`](crate::stream), and need
+//! [`WatchStream`] adds a timeout. Programs on smol use [`stream`], and need
 //! nothing of this.
 //!
 //! async-std has no budget for its tasks. A task that receives from a watcher that is never empty

@@ -1,4 +1,4 @@
-//! A watcher forwarded into a [flume](::flume) channel: one watch shared by a pool of workers, or
+//! A watcher forwarded into a flume channel: one watch shared by a pool of workers, or
 //! several watches in one receiver. Feature `flume`.
 //!
 //! [`forward`] does it on a thread of the caller's, [`forward_async`] in a task of the caller's;

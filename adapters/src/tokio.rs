@@ -2,14 +2,14 @@
 //! `tokio`.
 //!
 //! [`WatchStream`], [`BatchStream`] and [`AsyncPublisher`] are those of
-//! [`stream`](crate::stream) and of the crate's root, and keep the same promises; cancelling is as
+//! [`stream`] and of the crate's root, and keep the same promises; cancelling is as
 //! safe. What tokio adds:
 //!
 //! - Every receive and every publish takes from the task's budget
-//!   ([`tokio::task::coop`](::tokio::task::coop)): a task whose watcher is never empty still lets
+//!   ([`tokio::task::coop`]): a task whose watcher is never empty still lets
 //!   the others of its thread run.
 //! - Timeouts ([`WatchStream::recv_timeout`], [`wait_for`]) run on tokio's clock, so they work
-//!   under [`tokio::time::pause`](::tokio::time::pause), and need a runtime whose time is
+//!   under `tokio::time::pause`, and need a runtime whose time is
 //!   enabled. The rest needs no runtime at all.
 //!
 //! No task is started, and no thread is blocked or joined.
