@@ -182,12 +182,13 @@ async fn reliable_a_forwarding_that_is_left_and_stopped_loses_nothing<W: AsyncWo
                     assert_eq!(ended.unwrap(), EndReason::ShutDown);
                     break;
                 }
-                Either::Right(_) => breathe().await,
+                Either::Right(_) if round % 2 == 0 => breathe().await,
+                Either::Right(_) => {}
             }
             if round % 3 == 0 {
                 // Taken apart, in the middle of a send or not, and put together again.
                 let mut parts = forwarding.into_parts().unwrap();
-                if round % 2 == 0
+                if round % 4 < 2
                     && let Some(sending) = parts.sending.take()
                 {
                     sending.await.unwrap();
