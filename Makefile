@@ -4,7 +4,7 @@ CARGO ?= cargo
 # What the tests need beyond a Rust toolchain, as Debian names it.
 DEBIAN_PACKAGES := git
 # Of package kvwatch; each of them, and each combination, must build without a warning.
-FEATURES :=
+FEATURES := tokio async-std flume
 
 .DEFAULT_GOAL := help
 

@@ -273,6 +273,8 @@ impl Sender {
             match engine.try_step(&mut self.after) {
                 Some(true) => {}
                 Some(false) => return,
+                // Whoever dispatches may have looked already, and there is nobody to notify.
+                None if engine.parker.is_absent() => return engine.drain(),
                 // Whoever dispatches may have looked already.
                 None => return engine.parker.notify(),
             }

@@ -175,7 +175,7 @@ impl Watcher {
     /// Cancel safe: an event is taken only by the call that returns it. A watcher that is behind
     /// reads one step of the history a call, and wakes itself if that brought nothing.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, RecvError>> {
-        match self.poll(cx) {
+        match self.poll_ready(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(self.pop())),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,
@@ -185,10 +185,38 @@ impl Watcher {
     /// Polls for all that is at hand: see [`recv_batch`](Self::recv_batch) and
     /// [`poll_recv`](Self::poll_recv).
     pub fn poll_recv_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Batch<'_>, RecvError>> {
-        match self.poll(cx) {
+        match self.poll_ready(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(self.pop_all())),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Polls until something is at hand, and takes nothing: once this is ready, the next receive
+    /// returns without waiting. It is for async functions that hand out a [`Batch`], which borrows
+    /// from the watcher and so cannot come out of a poll that is repeated.
+    ///
+    /// Cancel safe: see [`poll_recv`](Self::poll_recv).
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv): a lag is reported by this call, and not again.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), RecvError>> {
+        loop {
+            match self.fill(Some(cx.waker())) {
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(Found::Ready) => return Poll::Ready(Ok(())),
+                Ok(Found::Again) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(Found::Empty { awaited: true }) => return Poll::Pending,
+                // The waker is cloned here, outside of the queue's lock.
+                Ok(Found::Empty { awaited: false }) => {
+                    if self.queue.wait(Waiter::Task(cx.waker().clone())) {
+                        return Poll::Pending;
+                    }
+                }
+            }
         }
     }
 
@@ -340,26 +368,6 @@ impl Watcher {
             Ok(())
         } else {
             Err(RecvTimeoutError::Timeout)
-        }
-    }
-
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<(), RecvError>> {
-        loop {
-            match self.fill(Some(cx.waker())) {
-                Err(error) => return Poll::Ready(Err(error)),
-                Ok(Found::Ready) => return Poll::Ready(Ok(())),
-                Ok(Found::Again) => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Ok(Found::Empty { awaited: true }) => return Poll::Pending,
-                // The waker is cloned here, outside of the queue's lock.
-                Ok(Found::Empty { awaited: false }) => {
-                    if self.queue.wait(Waiter::Task(cx.waker().clone())) {
-                        return Poll::Pending;
-                    }
-                }
-            }
         }
     }
 

@@ -1,13 +1,17 @@
 //! What the tests of kvwatch share: a naive idea of what a watch is ([`want`]), a record of what
 //! a watcher received ([`record`]), a judge of it ([`judge`]) and a naive model of the whole engine
-//! ([`model`]), and random rounds on real threads ([`stress`]). None of it uses anything of the engine but its public types.
+//! ([`model`]), none of which uses anything of the engine but its public types; random rounds on
+//! real threads ([`stress`]), what the fuzzers run ([`fuzz`]), and the worlds to run in
+//! ([`worlds`], [`bodies`]).
 
+pub mod bodies;
 pub mod fuzz;
 pub mod judge;
 pub mod model;
 pub mod record;
 pub mod stress;
 pub mod want;
+pub mod worlds;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

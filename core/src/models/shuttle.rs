@@ -1,14 +1,15 @@
 //! Random schedules over the whole engine.
 
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use ::shuttle::sync::Arc as CheckedArc;
 use ::shuttle::sync::atomic::{AtomicBool, Ordering};
 use ::shuttle::thread;
 
 use crate::{
-    Builder, Change, EndReason, Publisher, RecvError, Selector, TryRecvError, WatchError,
-    WatchOptions, Watcher,
+    Builder, Change, EndReason, Publisher, RecvError, Selector, TryRecvError, WaitError,
+    WatchError, WatchOptions, Watcher,
 };
 
 /// Of each kind. `KVWATCH_SCHEDULES` asks for more.
@@ -237,5 +238,18 @@ fn bookmarkable_waits_are_not_missed() {
         waiter.join().unwrap();
         drop(publisher);
         dispatcher.join().unwrap();
+    });
+}
+
+#[test]
+fn reliable_without_a_dispatchers_thread_nothing_is_left_lying() {
+    check(|| {
+        let (mut publisher, hub, _dispatcher) = Builder::new().build().unwrap();
+        let mut watcher = hub.watch("k").unwrap();
+        // Dispatches what it finds, once.
+        let other = thread::spawn(move || hub.wait_for(9, Duration::ZERO));
+        publish(&mut publisher, 1);
+        assert_eq!(other.join().unwrap(), Err(WaitError::Timeout));
+        assert_eq!(watcher.try_recv().unwrap().revision(), 1);
     });
 }
