@@ -37,9 +37,9 @@ packages:
 
 .PHONY: models
 models: ## the engine under loom (every schedule of its parts) and shuttle (random schedules of all)
-	RUSTFLAGS="--cfg kvwatch_loom" CARGO_TARGET_DIR=target/loom \
+	RUSTFLAGS="--cfg kvwatch_loom" CARGO_TARGET_DIR=target/loom CARGO_PROFILE_RELEASE_LTO=off \
 	  $(CARGO) test --release -p kvwatch-core --lib models -- --nocapture
-	RUSTFLAGS="--cfg kvwatch_shuttle" CARGO_TARGET_DIR=target/shuttle \
+	RUSTFLAGS="--cfg kvwatch_shuttle" CARGO_TARGET_DIR=target/shuttle CARGO_PROFILE_RELEASE_LTO=off \
 	  $(CARGO) test --release -p kvwatch-core --lib models
 
 .PHONY: soak
