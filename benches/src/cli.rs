@@ -30,6 +30,9 @@ struct Args {
     /// Where the table (Markdown, JSON) and the plots (SVG) go
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
+    /// Only these peers, by their names in the table: to profile one
+    #[arg(long)]
+    peer: Vec<String>,
     /// A tenth of the work and no more than 100,000 watchers: to try the harness, not to judge by
     #[arg(long)]
     quick: bool,
@@ -46,11 +49,13 @@ enum Child {
 
 /// Runs what the command line asks for.
 #[must_use]
-pub fn run(roster: &Roster) -> ExitCode {
+pub fn run(roster: Roster) -> ExitCode {
     let args = Args::parse();
     let done = match &args.child {
-        Some(Child::Resident { peer, watchers }) => resident(roster, peer, *watchers),
-        None => measure(roster, &args),
+        Some(Child::Resident { peer, watchers }) => resident(&roster, peer, *watchers),
+        None => roster
+            .only(&args.peer)
+            .and_then(|roster| measure(&roster, &args)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

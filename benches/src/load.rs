@@ -17,7 +17,7 @@ pub struct Event {
 }
 
 impl Event {
-    fn new(seq: u64, key: Bytes) -> Self {
+    pub(crate) fn new(seq: u64, key: Bytes) -> Self {
         debug_assert_eq!(key.len(), KEY_BYTES);
         Self {
             seq,

@@ -59,6 +59,18 @@ impl Roster {
         self
     }
 
+    /// Only those with these names; all where none is named.
+    pub(crate) fn only(mut self, names: &[String]) -> Result<Self, String> {
+        if let Some(unknown) = names.iter().find(|name| !self.has(name)) {
+            return Err(format!("there is no peer {unknown:?}, but {self:?}"));
+        }
+        if !names.is_empty() {
+            self.0
+                .retain(|contestant| names.iter().any(|name| name == contestant.name()));
+        }
+        Ok(self)
+    }
+
     fn find(&self, name: &str) -> Option<&dyn Contestant> {
         let found = self.0.iter().find(|contestant| contestant.name() == name);
         found.map(|contestant| &**contestant)

@@ -6,5 +6,5 @@ use std::process::ExitCode;
 use kvwatch_benches::{Roster, cli};
 
 fn main() -> ExitCode {
-    cli::run(&Roster::standard())
+    cli::run(Roster::standard())
 }

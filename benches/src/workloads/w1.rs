@@ -33,9 +33,17 @@ pub(super) fn heats(scale: Scale) -> Vec<Heat> {
         .beside(tasks[1..].iter().copied())
         .at_least(5.0, &[D_ENGINE])
         .at_least(1.8, &BROADCASTS);
+    let heat = |receiver, chunk, peers: &[&'static str], row: Row| {
+        let what = format!("{}; {OURS_NOT_INLINE}", row.what);
+        let beside = Row::new(what, row.unit, OURS_NOT_INLINE);
+        Heat::new("W1", &job(receiver, chunk), peers)
+            .entrant(OURS_NOT_INLINE, OURS_NOT_INLINE, job(receiver, chunk))
+            .row(row)
+            .row(beside)
+    };
     vec![
-        Heat::new("W1", &job(Receiver::Thread, 1), &all).row(blocking),
-        Heat::new("W1", &job(Receiver::Thread, 64), &chunked).row(many),
-        Heat::new("W1", &job(Receiver::Task, 1), &tasks).row(task),
+        heat(Receiver::Thread, 1, &all, blocking),
+        heat(Receiver::Thread, 64, &chunked, many),
+        heat(Receiver::Task, 1, &tasks, task),
     ]
 }

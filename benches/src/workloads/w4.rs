@@ -6,8 +6,6 @@ use crate::jobs::{Clock, Job, Kind, Load, Paced, Publish, Receiver};
 use crate::peers::names::*;
 
 const PEERS: [&str; 3] = [D_ENGINE, BROADCAST, BROADCAST_ARC];
-const OURS_ALL: [&str; 3] = [OURS, OURS_NO_HISTORY, OURS_NOT_INLINE];
-
 fn job(matching: usize, load: Load, chunk: usize, bursts: usize) -> Job {
     Job::Publish(Publish {
         matching,
@@ -20,61 +18,66 @@ fn job(matching: usize, load: Load, chunk: usize, bursts: usize) -> Job {
     })
 }
 
-fn row(what: &str, ours: &str) -> Row {
-    Row::new(what, Unit::Nanoseconds, ours)
-}
-
-/// A row for each of our configurations; the goals are for the first two.
-fn rows(heat: Heat, what: &str, limits: [Option<f64>; 2]) -> Heat {
-    let limits = limits.into_iter().chain([None]);
-    OURS_ALL
-        .iter()
-        .zip(limits)
-        .fold(heat, |heat, (ours, limit)| {
-            let mut row = match *ours {
-                OURS => row(what, ours).beside(PEERS),
-                other => row(&format!("{what}; {other}"), ours),
-            };
-            if let Some(limit) = limit {
-                row = row.limit(limit);
-            }
-            heat.row(row)
-        })
+/// A row for each of our configurations, with the most that it may take.
+fn rows(what: &str, job: &Job, ours: &[(&'static str, Option<f64>)]) -> Heat {
+    let entrants: Vec<&str> = ours.iter().map(|ours| ours.0).chain(PEERS).collect();
+    let heat = Heat::new("W4", job, &entrants);
+    ours.iter().fold(heat, |heat, &(ours, limit)| {
+        let mut row = if ours == OURS {
+            Row::new(what, Unit::Nanoseconds, ours).beside(PEERS)
+        } else {
+            Row::new(format!("{what}; {ours}"), Unit::Nanoseconds, ours)
+        };
+        if let Some(limit) = limit {
+            row = row.limit(limit);
+        }
+        heat.row(row)
+    })
 }
 
 pub(super) fn heats(scale: Scale) -> Vec<Heat> {
     let bursts = scale.of(50);
-    let all = [&OURS_ALL[..], &PEERS[..]].concat();
-    let nobody_idle = Heat::new("W4", &job(0, Load::Idle, 1, 1), &all);
-    let nobody_busy = Heat::new("W4", &job(0, Load::Busy, 1, bursts), &all);
-    let one_idle = Heat::new("W4", &job(1, Load::Idle, 1, 1), &all);
-    let one_busy = Heat::new("W4", &job(1, Load::Busy, 1, bursts), &all);
-    let many = Heat::new("W4", &job(1, Load::Busy, 64, bursts), &all);
-    let hundred_idle = Heat::new("W4", &job(100, Load::Idle, 1, 1), &all);
-    let hundred_busy = Heat::new("W4", &job(100, Load::Busy, 1, bursts / 5), &all);
-    let mut heats = vec![
+    let nobody = |load, default, without_history| {
+        let what = format!("publish, nobody matches, {}", spoken(load));
+        let ours = [
+            (OURS, Some(default)),
+            (OURS_NO_HISTORY, Some(without_history)),
+            (OURS_NOT_INLINE, None),
+        ];
+        rows(&what, &job(0, load, 1, bursts), &ours)
+    };
+    // Not without a history: a watcher whose queue a burst overflows would be told that it lagged.
+    let matching = |count, load, limit| {
+        let called = if count == 1 {
+            "one matches"
+        } else {
+            "a hundred match"
+        };
+        let what = format!("publish, {called}, {}", spoken(load));
+        let ours = [(OURS, limit), (OURS_NOT_INLINE, None)];
+        rows(&what, &job(count, load, 1, bursts.div_ceil(count)), &ours)
+    };
+    vec![
+        nobody(Load::Idle, 80.0, 25.0),
+        nobody(Load::Busy, 60.0, 15.0),
+        matching(1, Load::Idle, None),
+        matching(1, Load::Busy, Some(60.0)),
         rows(
-            nobody_idle,
-            "publish, nobody matches, idle",
-            [Some(80.0), Some(25.0)],
-        ),
-        rows(
-            nobody_busy,
-            "publish, nobody matches, busy",
-            [Some(60.0), Some(15.0)],
-        ),
-        rows(one_idle, "publish, one matches, idle", [None; 2]),
-        rows(one_busy, "publish, one matches, busy", [Some(60.0), None]),
-        rows(
-            many,
             "publish_many of 64, one matches, busy, an event",
-            [Some(36.0), None],
+            &job(1, Load::Busy, 64, bursts),
+            &[(OURS, Some(36.0)), (OURS_NOT_INLINE, None)],
         ),
-        rows(hundred_idle, "publish, a hundred match, idle", [None; 2]),
-        rows(hundred_busy, "publish, a hundred match, busy", [None; 2]),
-    ];
-    heats.push(hundred_latency(scale));
-    heats
+        matching(100, Load::Idle, None),
+        matching(100, Load::Busy, None),
+        hundred_latency(scale),
+    ]
+}
+
+fn spoken(load: Load) -> &'static str {
+    match load {
+        Load::Idle => "idle",
+        Load::Busy => "busy",
+    }
 }
 
 /// What publishing to a hundred buys; what publishing to one buys is W5.

@@ -7,5 +7,5 @@ use kvwatch_benches::{Roster, cli};
 use kvwatch_benches_d_engine::DEngine;
 
 fn main() -> ExitCode {
-    cli::run(&Roster::standard().with(DEngine))
+    cli::run(Roster::standard().with(DEngine))
 }
