@@ -48,10 +48,14 @@ pub(crate) struct Publish {
     pub(crate) bursts: usize,
 }
 
-/// Events in a burst.
-const BURST: usize = 4096;
+/// Events in a burst: few enough that a core's cache holds them, as a store's would that were made
+/// just now.
+const BURST: usize = 1024;
+/// The same where the clock runs until the last was received: that takes a thread's wake, which
+/// must not weigh much.
+const LONG_BURST: usize = 4096;
 /// Publishes timed one by one. Each is preceded by a pause in which everybody goes to sleep.
-const SINGLES: usize = 2048;
+const SINGLES: usize = 4096;
 /// Of these the mean is taken, and of the means the median. What nobody watches we dispatch once
 /// in as many events, so each group pays for that.
 const GROUP: usize = 256;
@@ -64,9 +68,10 @@ impl Publish {
             .map(|number| hub.watch(self.kind.watch(number)))
             .collect();
         let receivers = self.matching.max(1);
-        let (burst, bursts) = match self.load {
-            Load::Idle => (SINGLES, 1),
-            Load::Busy => (BURST, self.bursts),
+        let (burst, bursts) = match (self.load, self.clock) {
+            (Load::Idle, _) => (SINGLES, 1),
+            (Load::Busy, Clock::Published) => (BURST, self.bursts),
+            (Load::Busy, Clock::Received) => (LONG_BURST, self.bursts),
         };
         let last = (burst * bursts) as u64;
         let wanted = if self.matching > 0 { 1 } else { burst };

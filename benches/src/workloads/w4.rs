@@ -36,7 +36,7 @@ fn rows(what: &str, job: &Job, ours: &[(&'static str, Option<f64>)]) -> Heat {
 }
 
 pub(super) fn heats(scale: Scale) -> Vec<Heat> {
-    let bursts = scale.of(50);
+    let bursts = scale.of(200);
     let nobody = |load, default, without_history| {
         let what = format!("publish, nobody matches, {}", spoken(load));
         let ours = [
