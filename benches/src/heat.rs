@@ -200,6 +200,13 @@ impl Heat {
         self
     }
 
+    /// The row, and beside it the same of another configuration of ours, without goals.
+    pub(crate) fn row_and(self, row: Row, other: &'static str, job: &Job) -> Self {
+        let what = format!("{}; {other}", row.what);
+        let beside = Row::new(what, row.unit, other).reading(row.reading);
+        self.entrant(other, other, job.clone()).row(row).row(beside)
+    }
+
     /// Runs it.
     pub(crate) fn run(&self, roster: &Roster, stage: &Stage, rounds: usize) -> Vec<Line> {
         let mut readings: HashMap<&str, Vec<Vec<f64>>> = HashMap::new();

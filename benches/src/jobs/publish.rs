@@ -59,7 +59,7 @@ const SINGLES: usize = 4096;
 /// Of these the mean is taken, and of the means the median. What nobody watches we dispatch once
 /// in as many events, so each group pays for that.
 const GROUP: usize = 256;
-const PAUSE: Duration = Duration::from_micros(50);
+const PAUSE: Duration = Duration::from_micros(20);
 
 impl Publish {
     pub(super) fn run<P: Peer>(&self, peer: &P, stage: &Stage) -> Vec<f64> {

@@ -34,12 +34,8 @@ pub(super) fn heats(scale: Scale) -> Vec<Heat> {
         .at_least(5.0, &[D_ENGINE])
         .at_least(1.8, &BROADCASTS);
     let heat = |receiver, chunk, peers: &[&'static str], row: Row| {
-        let what = format!("{}; {OURS_NOT_INLINE}", row.what);
-        let beside = Row::new(what, row.unit, OURS_NOT_INLINE);
-        Heat::new("W1", &job(receiver, chunk), peers)
-            .entrant(OURS_NOT_INLINE, OURS_NOT_INLINE, job(receiver, chunk))
-            .row(row)
-            .row(beside)
+        let job = job(receiver, chunk);
+        Heat::new("W1", &job, peers).row_and(row, OURS_NOT_INLINE, &job)
     };
     vec![
         heat(Receiver::Thread, 1, &all, blocking),

@@ -30,8 +30,12 @@ pub(super) fn heats(scale: Scale) -> Vec<Heat> {
     )
     .beside(polled[1..].iter().copied())
     .at_least(60.0, &[D_ENGINE]);
+    let heat = |taking, peers: &[&'static str], row| {
+        let job = job(taking, 8000);
+        Heat::new("W2", &job, peers).row_and(row, OURS_NOT_INLINE, &job)
+    };
     vec![
-        Heat::new("W2", &job(Taking::Tasks, 8000), &peers).row(owned),
-        Heat::new("W2", &job(Taking::Polling, 8000), &polled).row(by_reference),
+        heat(Taking::Tasks, &peers, owned),
+        heat(Taking::Polling, &polled, by_reference),
     ]
 }

@@ -36,7 +36,7 @@ pub(super) fn heats(scale: Scale) -> Vec<Heat> {
                     row = row.beside([linear]);
                 }
             }
-            heat.row(row)
+            heat.row_and(row, OURS_NOT_INLINE, &job(200_000))
         })
         .collect()
 }

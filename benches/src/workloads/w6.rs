@@ -38,6 +38,6 @@ pub(super) fn heats(scale: Scale) -> Vec<Heat> {
     let row = Row::new(what, Unit::Events, OURS)
         .beside([D_ENGINE])
         .at_least(4.0, &[D_ENGINE]);
-    heats.push(Heat::new("W6", &job, &peers).row(row));
+    heats.push(Heat::new("W6", &job, &peers).row_and(row, OURS_NOT_INLINE, &job));
     heats
 }
