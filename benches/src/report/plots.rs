@@ -86,7 +86,7 @@ fn draw_costs(svg: &mut String, title: &str, series: &Series) -> Drawn {
         .y_label_area_size(70)
         .build_cartesian_2d(
             (few * 0.8..many * 1.25).log_scale(),
-            (cheap.max(1.0) * 0.6..dear * 1.6).log_scale(),
+            (cheap.max(1.0) * 0.6..dear * 4.0).log_scale(),
         )?;
     chart
         .configure_mesh()
@@ -110,6 +110,7 @@ fn draw_costs(svg: &mut String, title: &str, series: &Series) -> Drawn {
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
         .border_style(BLACK)
         .background_style(WHITE)
         .label_font(FONT)
