@@ -102,6 +102,12 @@ deny: ## licences and advisories of every dependency
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check; \
 	else echo "cargo-deny is not at hand: not checked (cargo install cargo-deny)"; fi
 
+.PHONY: bench
+bench: ## kvwatch beside its peers, one table (W=w3 for one workload); installs protoc if it is missing
+	$(MAKE) packages DEBIAN_PACKAGES=protobuf-compiler
+	$(CARGO) run --release --manifest-path benches/d-engine/Cargo.toml \
+	  --target-dir target/d-engine -- $(W) --out target/bench
+
 .PHONY: memory
 memory: ## resident bytes of a watcher, with 100,000 of them
-	$(CARGO) run --release -p kvwatch-benches --bin memory
+	$(CARGO) run --release -p kvwatch-benches --bin bench -- memory --rounds 1

@@ -1,0 +1,11 @@
+//! `cargo run --release --manifest-path benches/d-engine/Cargo.toml -- [WORKLOAD]... [--rounds N]
+//! [--out DIR] [--quick]`: kvwatch beside all of its peers.
+
+use std::process::ExitCode;
+
+use kvwatch_benches::{Roster, cli};
+use kvwatch_benches_d_engine::DEngine;
+
+fn main() -> ExitCode {
+    cli::run(Roster::standard().with(DEngine))
+}

@@ -1,0 +1,58 @@
+//! What is made of many readings.
+
+/// The middle one, or the mean of the two in the middle.
+///
+/// # Panics
+/// Without readings.
+pub(crate) fn median(readings: &[f64]) -> f64 {
+    let sorted = sorted(readings);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    }
+}
+
+/// What `share` of them, between 0 and 1, do not exceed.
+///
+/// # Panics
+/// Without readings.
+pub(crate) fn percentile(readings: &[f64], share: f64) -> f64 {
+    let sorted = sorted(readings);
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
+}
+
+/// The median of the means of groups of that many: what the machine did in between falls out, but
+/// not what is done once in each group.
+///
+/// # Panics
+/// Without readings.
+pub(crate) fn grouped_mean(readings: &[f64], group: usize) -> f64 {
+    let mean = |group: &[f64]| group.iter().sum::<f64>() / group.len() as f64;
+    let means: Vec<f64> = readings.chunks(group).map(mean).collect();
+    median(&means)
+}
+
+fn sorted(readings: &[f64]) -> Vec<f64> {
+    assert!(!readings.is_empty(), "there are readings");
+    let mut sorted = readings.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_known_readings() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(median(&hundred), 50.5);
+        assert_eq!(median(&hundred[..99]), 51.0);
+        assert_eq!(percentile(&hundred, 0.5), 50.0);
+        assert_eq!(percentile(&hundred, 0.99), 99.0);
+        assert_eq!(grouped_mean(&[0.0, 2.0, 1.0, 3.0, 1e9, 0.0], 2), 2.0);
+    }
+}

@@ -1,0 +1,58 @@
+//! Many watchers, each of something of its own, and random keys.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use super::Kind;
+use crate::load;
+use crate::peer::{Hub, Input, Output, Peer, Stage};
+use crate::progress::{Progress, Window};
+
+/// Readings: events a second, from the first publish to the last receipt, by one thread that polls
+/// the watcher whose turn it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Spread {
+    pub(crate) kind: Kind,
+    pub(crate) watchers: usize,
+    pub(crate) events: usize,
+}
+
+impl Spread {
+    pub(super) fn run<P: Peer>(&self, peer: &P, stage: &Stage) -> Vec<f64> {
+        let count = self.events / peer.slowness();
+        let (mut input, hub) = peer.open(stage);
+        let mut outputs: Vec<P::Output> = (0..self.watchers)
+            .map(|number| hub.watch(self.kind.watch(number)))
+            .collect();
+        let turns: Vec<usize> = load::random(self.watchers).take(count).collect();
+        let events = load::events(1, turns.iter().map(|&number| self.kind.key(number)));
+        let progress = Arc::new(Progress::new(1, count as u64));
+        let told = Arc::clone(&progress);
+        let consumer = thread::spawn(move || {
+            for (expected, number) in (1..).zip(turns) {
+                // Tries until it is there.
+                let seq = loop {
+                    if let Some(seq) = outputs[number].try_recv() {
+                        break seq;
+                    }
+                    thread::yield_now();
+                };
+                assert_eq!(seq, expected);
+                told.got(0, seq);
+            }
+            outputs
+        });
+        let mut window = Window::new(&progress);
+        let start = Instant::now();
+        for event in events {
+            window.admit(event.seq);
+            input.publish(event);
+        }
+        progress.wait_for(count as u64);
+        let took = start.elapsed();
+        // Unregistering them is not part of it.
+        drop(consumer.join().expect("the receiver got everything"));
+        vec![count as f64 / took.as_secs_f64()]
+    }
+}

@@ -1,0 +1,90 @@
+//! The shape of kvwatch without any matching: crossbeam by value into a thread, which gathers what
+//! waits into one shared segment and hands that on through flume.
+
+use std::sync::Arc;
+use std::thread;
+
+use super::names;
+use super::raw::Single;
+use crate::load::Event;
+use crate::peer::{Output, Peer, Stage};
+
+/// Events gathered into one segment at most.
+const SEGMENT: usize = 256;
+
+/// Two channels with a thread between.
+#[derive(Debug)]
+pub struct Pipe;
+
+/// The consumer's end, with the segment that it is reading.
+#[derive(Debug)]
+pub struct Segments {
+    receiver: flume::Receiver<Arc<[Event]>>,
+    segment: Arc<[Event]>,
+    next: usize,
+}
+
+impl Peer for Pipe {
+    type Input = crossbeam_channel::Sender<Event>;
+    type Hub = Single<Segments>;
+    type Output = Segments;
+
+    fn name(&self) -> &'static str {
+        names::PIPE
+    }
+
+    fn open(&self, stage: &Stage) -> (Self::Input, Self::Hub) {
+        let (sender, gathering) = crossbeam_channel::bounded::<Event>(stage.room);
+        let (segments, receiver) = flume::bounded(stage.room);
+        // Ends with the sender.
+        thread::spawn(move || {
+            let mut batch = Vec::with_capacity(SEGMENT);
+            while let Ok(first) = gathering.recv() {
+                batch.push(first);
+                batch.extend(gathering.try_iter().take(SEGMENT - 1));
+                if segments.send(batch.drain(..).collect()).is_err() {
+                    break;
+                }
+            }
+        });
+        let consumer = Segments {
+            receiver,
+            segment: Arc::new([]),
+            next: 0,
+        };
+        (sender, Single::new(consumer))
+    }
+}
+
+impl Segments {
+    fn pop(&mut self) -> Option<u64> {
+        let seq = self.segment.get(self.next)?.seq;
+        self.next += 1;
+        Some(seq)
+    }
+
+    fn read(&mut self, segment: Arc<[Event]>) {
+        self.segment = segment;
+        self.next = 0;
+    }
+}
+
+impl Output for Segments {
+    fn try_recv(&mut self) -> Option<u64> {
+        if self.next == self.segment.len() {
+            let segment = self.receiver.try_recv().ok()?;
+            self.read(segment);
+        }
+        self.pop()
+    }
+
+    fn recv(&mut self) -> u64 {
+        loop {
+            if let Some(seq) = self.pop() {
+                return seq;
+            }
+            let segment = self.receiver.recv().expect("the sender is there");
+            self.read(segment);
+        }
+    }
+}
