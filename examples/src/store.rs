@@ -240,6 +240,8 @@ impl Replay for Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use kvwatch::{Selector, WatchOptions, Watcher};
 
     use super::*;
@@ -294,6 +296,8 @@ mod tests {
         store.shut_down().unwrap();
         let mut store = Store::open(&file, 10).unwrap();
         fill(&mut store, 50);
+        // What nobody watches may wait a while for its dispatch.
+        store.hub().wait_for(550, Duration::from_secs(60)).unwrap();
 
         let since = |start| WatchOptions::new().start_revision(start).prev_value(true);
         let mut watcher = store.hub().watch_with(Selector::all(), since(2)).unwrap();
