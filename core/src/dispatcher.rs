@@ -32,6 +32,10 @@ pub(crate) struct Dispatching {
     matched: Vec<(Slot, Picking)>,
 }
 
+/// Where so many events were dispatched, by whomever, since the dispatcher looked last, more are
+/// likely to come, and it lingers.
+const BUSY: u64 = 16;
+
 /// What one step is about.
 enum Gathered {
     Hole(Lagged),
@@ -330,6 +334,7 @@ impl Dispatcher {
         engine.parker.adopt();
         tracing::debug!("dispatcher started");
         let mut after = Aftermath::default();
+        let mut before = 0;
         loop {
             engine.parker.begin();
             let closing = engine.is_closing();
@@ -347,7 +352,13 @@ impl Dispatcher {
             if engine.ended().is_some() {
                 break;
             }
-            engine.parker.park();
+            let dispatched = engine.counters.dispatched_events.get();
+            if dispatched - before < BUSY {
+                engine.parker.park();
+            } else {
+                engine.parker.linger();
+            }
+            before = dispatched;
         }
         // What was handed over meanwhile, with nobody else left to do it.
         after.wakes.append(&mut engine.handed_over.lock());

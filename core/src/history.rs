@@ -9,7 +9,6 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::error::Lagged;
 use crate::event::{Record, Revision};
@@ -44,6 +43,13 @@ pub(crate) enum Step {
     Lagged(Lagged),
     /// There is nothing more up to this revision.
     Head(Revision),
+}
+
+/// How many records these are, and what they hold in memory.
+fn weigh<'a>(records: impl Iterator<Item = &'a Record>) -> (usize, usize) {
+    records.fold((0, 0), |(size, bytes), record| {
+        (size + 1, bytes + record.cost())
+    })
 }
 
 /// The log itself. Every method is called under its lock, so none drops an event: what leaves
@@ -152,9 +158,10 @@ impl History {
                 continue;
             }
             if let Entry::Segment(segment) = entry {
-                let records = Arc::clone(&segment.records);
-                let keep = records.partition_point(|record| record.revision < revision);
-                self.skip_to(&records, keep.max(self.skipped));
+                let live = &segment.records[self.skipped..];
+                let leaving = live.iter().take_while(|record| record.revision < revision);
+                let (size, bytes) = weigh(leaving);
+                self.skip(size, bytes);
             }
             break;
         }
@@ -179,12 +186,13 @@ impl History {
                 self.pop_front(trash);
                 continue;
             }
+            // Looked at one by one from the front: what lies behind has long left the caches.
             let oldest = live[0].revision;
-            let size = live.partition_point(|record| record.revision == oldest);
+            let transaction = live.iter().take_while(|record| record.revision == oldest);
+            let (size, bytes) = weigh(transaction);
             if size < live.len() {
-                let records = Arc::clone(&segment.records);
                 self.floor = oldest + 1;
-                self.skip_to(&records, self.skipped + size);
+                self.skip(size, bytes);
             } else if only {
                 return;
             } else {
@@ -194,12 +202,11 @@ impl History {
         }
     }
 
-    /// The records of the first entry below `keep` leave.
-    fn skip_to(&mut self, records: &[Record], keep: usize) {
-        let leaving = &records[self.skipped..keep];
-        self.events -= leaving.len();
-        self.bytes -= leaving.iter().map(Record::cost).sum::<usize>();
-        self.skipped = keep;
+    /// So many records of the first entry leave.
+    fn skip(&mut self, size: usize, bytes: usize) {
+        self.events -= size;
+        self.bytes -= bytes;
+        self.skipped += size;
     }
 
     fn pop_front(&mut self, trash: &mut Vec<Segment>) {
@@ -209,7 +216,7 @@ impl History {
             self.bytes -= if self.skipped == 0 {
                 segment.bytes
             } else {
-                live.iter().map(Record::cost).sum()
+                weigh(live.iter()).1
             };
             trash.push(segment);
         }

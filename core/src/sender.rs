@@ -14,9 +14,16 @@ use crate::ingress::Message;
 use crate::publisher::Lossy;
 use crate::wait::{Waiter, park_until};
 
-/// Events that nobody watches wake nobody; once this many may wait, the publisher dispatches them
-/// itself, so that the ingress does not fill up with them.
-const UNWATCHED: usize = 256;
+/// Events that nobody watches wake nobody, and neither do events for which the dispatcher lingers;
+/// once this many may wait, the publisher dispatches them itself, so that the ingress does not
+/// fill up with them.
+const GATHERED: usize = 256;
+
+/// Dispatching on the spot is for events that come one by one. After so many in a row that were
+/// not worth it, as they woke nobody or came as fast as wakes can be made, events are gathered.
+const STREAM: usize = 8;
+/// Wakes that follow each other within this time make a stream.
+const QUICK: Duration = Duration::from_micros(25);
 
 /// More wakes than this the publisher leaves to the dispatcher's thread: waking that one thread
 /// costs less, and the store's apply path goes on.
@@ -49,7 +56,13 @@ pub(crate) struct Sender {
     room: usize,
     /// Messages left lying since somebody was last roused, and events in them.
     lying: usize,
-    unwatched: usize,
+    gathered: usize,
+    /// Events come in a stream, and are gathered.
+    streams: bool,
+    /// How often in a row a dispatch on the spot was not worth it.
+    streak: usize,
+    /// When a dispatch on the spot woke somebody last.
+    woke: Instant,
     /// A lossy publish dropped something that may still have to be sent along.
     dug: bool,
     after: Aftermath,
@@ -62,7 +75,10 @@ impl Sender {
             engine,
             room: 0,
             lying: 0,
-            unwatched: 0,
+            gathered: 0,
+            streams: false,
+            streak: 0,
+            woke: Instant::now(),
             dug: false,
             after: Aftermath::default(),
         }
@@ -223,15 +239,14 @@ impl Sender {
         } else {
             self.engine.settle_unsent(last);
         }
-        if wanted || self.engine.milestones.wanted_by(last) {
-            self.rouse();
-            return;
-        }
         self.lying += 1;
-        self.unwatched += events;
+        self.gathered += events;
         let many = (self.engine.ingress.capacity() / 2).max(1);
-        if self.unwatched >= UNWATCHED || self.lying >= many {
+        let due = self.gathered >= GATHERED || self.lying >= many;
+        if due || self.engine.milestones.wanted_by(last) {
             self.rouse();
+        } else if wanted {
+            self.offer();
         }
     }
 
@@ -255,12 +270,23 @@ impl Sender {
         }
     }
 
-    /// Gets what waits dispatched: on the spot where nothing else is going on, else by the
-    /// dispatcher's thread.
+    /// Somebody wants what was sent just now: it is dispatched on the spot, or, in a stream,
+    /// gathered for the dispatcher's thread, which looks soon.
+    fn offer(&mut self) {
+        let parker = &self.engine.parker;
+        if self.streams && !parker.is_parked() {
+            parker.ask();
+        } else {
+            self.streams = false;
+            self.rouse();
+        }
+    }
+
+    /// Gets what waits dispatched now.
     fn rouse(&mut self) {
         self.lying = 0;
-        self.unwatched = 0;
-        if self.engine.config.inline && self.engine.parker.is_idle() {
+        self.gathered = 0;
+        if self.engine.config.inline {
             self.dispatch_here();
         } else {
             self.engine.parker.notify();
@@ -269,20 +295,35 @@ impl Sender {
 
     fn dispatch_here(&mut self) {
         let engine = &*self.engine;
+        let mut woken = 0;
         loop {
             match engine.try_step(&mut self.after) {
                 Some(true) => {}
-                Some(false) => return,
+                Some(false) => break,
                 // Whoever dispatches may have looked already, and there is nobody to notify.
                 None if engine.parker.is_absent() => return engine.drain(),
                 // Whoever dispatches may have looked already.
                 None => return engine.parker.notify(),
             }
+            woken += self.after.wakes.len();
             if self.after.wakes.len() > OWN_WAKES && !engine.parker.is_absent() {
                 engine.handed_over.lock().append(&mut self.after.wakes);
                 engine.parker.notify();
             }
             self.after.settle();
+        }
+        if woken > 0 {
+            let now = Instant::now();
+            if now.duration_since(mem::replace(&mut self.woke, now)) > QUICK {
+                self.streak = 0;
+                return;
+            }
+        }
+        self.streak += 1;
+        if self.streak >= STREAM && !engine.parker.is_absent() {
+            self.streak = 0;
+            self.streams = true;
+            engine.parker.ask();
         }
     }
 

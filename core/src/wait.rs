@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sync::{self, AtomicU8, Mutex, Thread};
 
@@ -102,12 +102,14 @@ impl WaitCell {
 /// | state | meaning | left by |
 /// | --- | --- | --- |
 /// | `ABSENT` | nobody runs the dispatcher yet | itself, to `RUNNING`, when it starts |
-/// | `RUNNING` | it works, or is about to look for work once more | itself, to `PARKED`; anybody, to `NOTIFIED` |
-/// | `PARKED` | it sleeps | anybody, to `NOTIFIED`, who then unparks it |
-/// | `NOTIFIED` | it will look for work once more before it sleeps | itself, to `RUNNING` |
+/// | `RUNNING` | it works, and has looked for work or is about to | itself, to `PARKED` or `LINGERING`; anybody, to `ASKED` or `NOTIFIED` |
+/// | `ASKED` | it will look for work once more, at once or after lingering | itself, to `RUNNING` or `LINGERING`; anybody, to `NOTIFIED` |
+/// | `NOTIFIED` | it will look for work once more, at once | itself, to `RUNNING` |
+/// | `LINGERING` | it sleeps, and looks for work in [`LINGER`] by itself | itself, to `RUNNING`; anybody in a hurry, to `NOTIFIED`, who then unparks it |
+/// | `PARKED` | it sleeps until it is woken | anybody, to `NOTIFIED`, who then unparks it |
 ///
-/// Whoever has work makes it visible first and notifies then; the dispatcher goes to `RUNNING`
-/// first and looks for work then. So none is missed.
+/// Whoever has work makes it visible first and asks or notifies then; the dispatcher goes to
+/// `RUNNING` first and looks for work then. So none is missed.
 #[derive(Debug)]
 pub(crate) struct Parker {
     state: AtomicU8,
@@ -115,10 +117,15 @@ pub(crate) struct Parker {
     thread: Mutex<Option<Thread>>,
 }
 
+/// For how long the dispatcher lingers: what is left lying for it waits this long at most.
+const LINGER: Duration = Duration::from_micros(100);
+
 const ABSENT: u8 = 0;
 const RUNNING: u8 = 1;
 const PARKED: u8 = 2;
 const NOTIFIED: u8 = 3;
+const LINGERING: u8 = 4;
+const ASKED: u8 = 5;
 
 impl Parker {
     pub(crate) fn new() -> Self {
@@ -149,8 +156,16 @@ impl Parker {
         }
     }
 
-    /// Makes the dispatcher look for work once more; if nobody runs it yet, it will when it
-    /// starts. Waking a parked thread costs the caller 5 to 10 µs; otherwise this is one read
+    /// Sleeps for [`LINGER`] at most, unless somebody is in a hurry.
+    pub(crate) fn linger(&self) {
+        let lingers = |from| self.state.compare_exchange(from, LINGERING, SeqCst, SeqCst);
+        if lingers(RUNNING).is_ok() || lingers(ASKED).is_ok() {
+            sync::park_timeout(LINGER);
+        }
+    }
+
+    /// Makes the dispatcher look for work once more, at once; if nobody runs it yet, it will when
+    /// it starts. Waking a sleeping thread costs the caller 5 to 10 µs; otherwise this is one read
     /// where somebody notified before, or one write.
     pub(crate) fn notify(&self) {
         match self.state.load(SeqCst) {
@@ -159,7 +174,7 @@ impl Parker {
             // moment looks for work anyway, after this read.
             ABSENT => {}
             _ => {
-                if self.state.swap(NOTIFIED, SeqCst) == PARKED {
+                if let PARKED | LINGERING = self.state.swap(NOTIFIED, SeqCst) {
                     let thread = self.thread.lock().clone();
                     if let Some(thread) = thread {
                         thread.unpark();
@@ -169,9 +184,23 @@ impl Parker {
         }
     }
 
-    /// Whether the dispatcher sleeps, or is not there: then whoever has work may as well do it.
-    pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.state.load(SeqCst), PARKED | ABSENT)
+    /// Makes the dispatcher look for work once more, soon: it wakes nobody who looks by himself.
+    pub(crate) fn ask(&self) {
+        let state = self.state.load(SeqCst);
+        let asked = state == RUNNING
+            && self
+                .state
+                .compare_exchange(RUNNING, ASKED, SeqCst, SeqCst)
+                .is_ok();
+        if !asked && matches!(state, RUNNING | PARKED) {
+            self.notify();
+        }
+    }
+
+    /// Whether the dispatcher sleeps until it is woken: so does the rest of the engine, most
+    /// likely.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.state.load(SeqCst) == PARKED
     }
 
     /// Whether nobody runs the dispatcher yet.

@@ -576,9 +576,11 @@ fn value_dropped_under_a_lock() {
             publisher.shutdown(HANG).unwrap();
             drop((watchers, hub));
             // Only the engine's own shared parts held what is left, and the values hold a hub:
-            // the history's last ones stay, as they and the engine hold each other.
-            let left = 1000 - dropped.load(Ordering::SeqCst);
-            assert!(left <= history.max(1), "{left} values were never dropped");
+            // the history's last ones stay, as they and the engine hold each other. Whoever
+            // dispatched last drops what left the history after the watchers were told.
+            while 1000 - dropped.load(Ordering::SeqCst) > history.max(1) {
+                thread::yield_now();
+            }
         });
     }
 }
