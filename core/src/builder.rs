@@ -118,6 +118,10 @@ impl Builder {
     /// Whether a publish may dispatch on the spot where nothing else is going on. Default: yes;
     /// it halves the time to the watcher, and costs the publisher the matching. Turn it off for
     /// apply paths that must only hand over.
+    ///
+    /// Either way, while events come in a stream (more than one in 25 µs, or to watchers that are
+    /// busy) they are left to the dispatcher, which then looks every 100 µs: fewer wakes, and more
+    /// than twice as many events a second.
     pub fn inline(mut self, allowed: bool) -> Self {
         self.inline = allowed;
         self

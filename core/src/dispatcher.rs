@@ -36,6 +36,17 @@ pub(crate) struct Dispatching {
 /// likely to come, and it lingers.
 const BUSY: u64 = 16;
 
+/// What one step did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Did {
+    /// There was nothing to do.
+    Nothing,
+    /// As much as makes a segment; more is likely to wait.
+    Part,
+    /// Less than that.
+    Little,
+}
+
 /// What one step is about.
 enum Gathered {
     Hole(Lagged),
@@ -141,6 +152,20 @@ impl Dispatching {
         (settled > engine.dispatched()).then_some(Gathered::Batch(settled))
     }
 
+    /// What was gathered. A batch that nearly fills its vector is handed on with it; otherwise
+    /// the history would hold more memory than it counts.
+    fn segment(&mut self, after: &mut Aftermath) -> Option<Segment> {
+        if self.batch.is_empty() {
+            return None;
+        }
+        let records = if self.batch.len() < self.batch.capacity() * 3 / 4 {
+            self.batch.drain(..).collect()
+        } else {
+            mem::replace(&mut self.batch, after.spare_records())
+        };
+        Some(Segment::new(records))
+    }
+
     /// Which watchers a segment concerns, and with which of its events.
     fn matching(&mut self, engine: &Engine, segment: &Segment, after: &mut Aftermath) {
         let registry = engine.registry.read();
@@ -194,23 +219,23 @@ impl Dispatching {
 }
 
 impl Engine {
-    /// One segment, or one hole, from the ingress into history and queues. Returns whether there
-    /// was anything to do.
-    fn step(&self, work: &mut Dispatching, after: &mut Aftermath) -> bool {
+    /// One segment, or one hole, from the ingress into history and queues.
+    fn step(&self, work: &mut Dispatching, after: &mut Aftermath) -> Did {
         #[cfg(test)]
         tests::fault();
         if self.ended().is_some() {
-            return false;
+            return Did::Nothing;
         }
         match work.gather(self) {
-            None => return false,
-            Some(Gathered::Hole(hole)) => self.dispatch_hole(hole, after),
+            None => Did::Nothing,
+            Some(Gathered::Hole(hole)) => {
+                self.dispatch_hole(hole, after);
+                Did::Part
+            }
             Some(Gathered::Batch(upto)) => {
+                let full = work.carry.is_some() || work.batch.len() >= work.segment_events;
                 after.wakes.push(self.ingress.room_made());
-                let segment = (!work.batch.is_empty()).then(|| {
-                    let records: Arc<[Record]> = work.batch.drain(..).collect();
-                    Segment::new(records)
-                });
+                let segment = work.segment(after);
                 self.history
                     .write()
                     .append(segment.as_ref(), upto, &mut after.trash);
@@ -225,9 +250,9 @@ impl Engine {
                 }
                 self.set_dispatched(upto);
                 self.milestones.reached(upto, &mut after.wakes);
+                if full { Did::Part } else { Did::Little }
             }
         }
-        true
     }
 
     /// Every live watcher falls behind where revisions never came in, and finds the lag in the
@@ -243,9 +268,8 @@ impl Engine {
         after.notes.push(Note::Dropped(hole.from, hole.to));
     }
 
-    /// One step under the dispatch lock. Returns whether there was anything to do. What is left
-    /// to do without guards is left in `after`.
-    fn locked_step(&self, after: &mut Aftermath) -> bool {
+    /// One step under the dispatch lock. What is left to do without guards is left in `after`.
+    fn locked_step(&self, after: &mut Aftermath) -> Did {
         let failing = Failing(self);
         let did = self.step(&mut self.dispatch.lock(), after);
         mem::forget(failing);
@@ -253,7 +277,7 @@ impl Engine {
     }
 
     /// The same if the lock is free; `None` if somebody else is dispatching.
-    pub(crate) fn try_step(&self, after: &mut Aftermath) -> Option<bool> {
+    pub(crate) fn try_step(&self, after: &mut Aftermath) -> Option<Did> {
         let failing = Failing(self);
         let did = self
             .dispatch
@@ -266,7 +290,7 @@ impl Engine {
     /// Dispatches what waits, on this thread.
     pub(crate) fn drain(&self) {
         let mut after = Aftermath::default();
-        while self.locked_step(&mut after) {
+        while self.locked_step(&mut after) != Did::Nothing {
             after.settle();
         }
     }
@@ -277,7 +301,7 @@ impl Engine {
         loop {
             let failing = Failing(self);
             let mut work = self.dispatch.lock();
-            let more = self.step(&mut work, &mut after);
+            let more = self.step(&mut work, &mut after) != Did::Nothing;
             if !more {
                 self.end(EndReason::ShutDown, &mut after);
             }
@@ -338,14 +362,14 @@ impl Dispatcher {
         loop {
             engine.parker.begin();
             let closing = engine.is_closing();
-            loop {
+            let did = loop {
                 after.wakes.append(&mut engine.handed_over.lock());
                 let did = engine.locked_step(&mut after);
                 after.settle();
-                if !did {
-                    break;
+                if did != Did::Part {
+                    break did;
                 }
-            }
+            };
             if closing {
                 engine.finish();
             }
@@ -353,12 +377,12 @@ impl Dispatcher {
                 break;
             }
             let dispatched = engine.counters.dispatched_events.get();
-            if dispatched - before < BUSY {
-                engine.parker.park();
-            } else {
+            if dispatched - mem::replace(&mut before, dispatched) >= BUSY {
+                // Whatever has come since is little, and more will come.
                 engine.parker.linger();
+            } else if did == Did::Nothing {
+                engine.parker.park();
             }
-            before = dispatched;
         }
         // What was handed over meanwhile, with nobody else left to do it.
         after.wakes.append(&mut engine.handed_over.lock());

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 use crate::builder::Builder;
 use crate::dispatcher::Dispatching;
 use crate::error::EndReason;
-use crate::event::Revision;
+use crate::event::{Record, Revision};
 use crate::history::History;
 use crate::index::{KeyHasher, Slot};
 use crate::ingress::Ingress;
@@ -30,7 +30,7 @@ use crate::milestone::Milestones;
 use crate::queue::{Queue, WatcherId};
 use crate::registry::Registry;
 use crate::replay::Replay;
-use crate::segment::Segment;
+use crate::segment::{SEGMENT_EVENTS, Segment};
 use crate::stats::Counters;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, RwLock};
 use crate::wait::{Parker, Wakes};
@@ -66,12 +66,17 @@ pub(crate) struct Engine {
 const SHUT_DOWN: u8 = 1;
 const FAILED: u8 = 2;
 
+/// As many vectors are kept to make segments of; at 28 KiB each.
+const SPARE: usize = 2;
+
 /// What is left to do once every guard is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Aftermath {
     pub(crate) wakes: Wakes,
     /// To be dropped: their last bytes may be the user's.
     pub(crate) trash: Vec<Segment>,
+    /// What segments were made of that nobody holds any more.
+    spare: Vec<Vec<Record>>,
     pub(crate) gone: Vec<Arc<Queue>>,
     pub(crate) notes: Vec<Note>,
 }
@@ -85,10 +90,22 @@ pub(crate) enum Note {
 }
 
 impl Aftermath {
+    /// An empty vector for a whole segment.
+    pub(crate) fn spare_records(&mut self) -> Vec<Record> {
+        self.spare
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(SEGMENT_EVENTS))
+    }
+
     /// To be called without any guard.
     pub(crate) fn settle(&mut self) {
         self.wakes.wake_all();
-        self.trash.clear();
+        for segment in self.trash.drain(..) {
+            let spare = segment.into_spare();
+            if self.spare.len() < SPARE {
+                self.spare.extend(spare);
+            }
+        }
         self.gone.clear();
         for note in self.notes.drain(..) {
             match note {

@@ -167,7 +167,7 @@ impl Record {
 
 /// One change with its revision, as a watcher hands it out.
 ///
-/// 24 bytes, and one reference count to clone: it points into the segment in which the
+/// 16 bytes, and one reference count to clone: it points into the segment in which the
 /// dispatcher gathered it, together with up to 255 neighbours. A watcher that matches only a few
 /// events of a large segment gets those few copied out, so what an `Event` keeps alive is at most
 /// about eight times what its watcher matched. To keep one for long, keep its
@@ -177,7 +177,7 @@ impl Record {
 /// It stays valid after its watcher, its hub and the engine are gone.
 #[derive(Clone)]
 pub struct Event {
-    records: Arc<[Record]>,
+    records: Arc<Vec<Record>>,
     index: u32,
     with_prev: bool,
 }
@@ -185,7 +185,7 @@ pub struct Event {
 /// A change with its revision, by reference: what a [`Batch`](crate::Batch) yields.
 #[derive(Clone, Copy)]
 pub struct EventRef<'a> {
-    records: &'a Arc<[Record]>,
+    records: &'a Arc<Vec<Record>>,
     record: &'a Record,
     with_prev: bool,
 }
@@ -193,7 +193,7 @@ pub struct EventRef<'a> {
 static UNAVAILABLE: PrevValue = PrevValue::Unavailable;
 
 impl Event {
-    pub(crate) fn new(records: Arc<[Record]>, index: u32, with_prev: bool) -> Self {
+    pub(crate) fn new(records: Arc<Vec<Record>>, index: u32, with_prev: bool) -> Self {
         debug_assert!((index as usize) < records.len());
         Self {
             records,
@@ -251,7 +251,7 @@ impl Event {
 }
 
 impl<'a> EventRef<'a> {
-    pub(crate) fn new(records: &'a Arc<[Record]>, record: &'a Record, with_prev: bool) -> Self {
+    pub(crate) fn new(records: &'a Arc<Vec<Record>>, record: &'a Record, with_prev: bool) -> Self {
         Self {
             records,
             record,

@@ -73,6 +73,6 @@ pub(crate) fn fetch(
             last.max(from)
         ));
     }
-    let segment = (!records.is_empty()).then(|| Segment::new(records.into()));
+    let segment = (!records.is_empty()).then(|| Segment::new(records));
     Ok(Fetched { segment, upto })
 }

@@ -1,12 +1,17 @@
 //! Segments, the unit of the log, and runs, the unit of delivery.
 //!
 //! ```text
-//!   Segment   Arc<[Record]>      r7 a │ r8 b │ r8 c │ r9 a      one allocation, never changed
+//!   Segment   Arc<Vec<Record>>   r7 a │ r8 b │ r8 c │ r9 a      never changed while it is shared
 //!   Run       Arc ▲ + which      ·      r8 b   r8 c             what one watcher matched of it
 //! ```
 //!
 //! A segment holds whole transactions, so a run holds whatever of a revision its watcher matched:
 //! a revision never spans two runs.
+//!
+//! The records lie in a vector, and not in the shared allocation itself, so that the vector of a
+//! segment that nobody holds any more is filled again ([`Segment::into_spare`]). Without that
+//! `publish_many` of 64 to one watcher reaches 7.6 M events/s instead of 9.1: a segment's 28 KiB
+//! are a size that the system's allocator takes trouble to merge with what lies beside it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +24,7 @@ pub(crate) const SEGMENT_EVENTS: usize = 256;
 /// An immutable run of records with growing revisions.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
-    pub(crate) records: Arc<[Record]>,
+    pub(crate) records: Arc<Vec<Record>>,
     /// What the records hold in memory.
     pub(crate) bytes: usize,
 }
@@ -27,10 +32,21 @@ pub(crate) struct Segment {
 impl Segment {
     /// # Panics
     /// Without records: an empty segment has no revision.
-    pub(crate) fn new(records: Arc<[Record]>) -> Self {
+    pub(crate) fn new(records: Vec<Record>) -> Self {
         assert!(!records.is_empty());
         let bytes = records.iter().map(Record::cost).sum();
-        Self { records, bytes }
+        Self {
+            records: Arc::new(records),
+            bytes,
+        }
+    }
+
+    /// The emptied vector of a full segment, if nobody else holds it. Drops the records: to be
+    /// called without any guard.
+    pub(crate) fn into_spare(self) -> Option<Vec<Record>> {
+        let mut records = Arc::into_inner(self.records)?;
+        records.clear();
+        (records.capacity() == SEGMENT_EVENTS).then_some(records)
     }
 
     pub(crate) fn first(&self) -> Revision {
@@ -90,7 +106,7 @@ impl Picking {
 /// What one watcher matched of a segment. Never empty.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    records: Arc<[Record]>,
+    records: Arc<Vec<Record>>,
     picks: Picks,
     /// What this run keeps in memory: its own records where they were copied out, else the whole
     /// segment.
@@ -124,7 +140,7 @@ impl Run {
     pub(crate) fn copy_out(self) -> Self {
         let count = self.len();
         Self {
-            records: (0..count).map(|nth| self.record(nth).share()).collect(),
+            records: Arc::new((0..count).map(|nth| self.record(nth).share()).collect()),
             picks: Picks::Span {
                 start: 0,
                 end: count as u32,
@@ -233,7 +249,7 @@ impl Run {
 /// The events of a run, by reference.
 #[derive(Clone, Debug)]
 pub(crate) struct RunIter<'a> {
-    records: &'a Arc<[Record]>,
+    records: &'a Arc<Vec<Record>>,
     picks: PicksIter<'a>,
     with_prev: bool,
 }

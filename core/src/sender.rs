@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::chunk::Chunk;
+use crate::dispatcher::Did;
 use crate::engine::{Aftermath, Engine};
 use crate::error::{EndReason, Lagged, PublishError, PublishErrorKind};
 use crate::event::{Change, MAX_REVISION, Record, Revision};
@@ -14,10 +15,11 @@ use crate::ingress::Message;
 use crate::publisher::Lossy;
 use crate::wait::{Waiter, park_until};
 
-/// Events that nobody watches wake nobody, and neither do events for which the dispatcher lingers;
-/// once this many may wait, the publisher dispatches them itself, so that the ingress does not
-/// fill up with them.
+/// Events that nobody watches wake nobody; once this many may wait, the publisher dispatches them
+/// itself, so that the ingress does not fill up with them.
 const GATHERED: usize = 256;
+/// In a stream the dispatcher lingers, and looks by itself; it is woken when this many may wait.
+const STREAMED: usize = 1024;
 
 /// Dispatching on the spot is for events that come one by one. After so many in a row that were
 /// not worth it, as they woke nobody or came as fast as wakes can be made, events are gathered.
@@ -54,15 +56,17 @@ pub(crate) struct Sender {
     last: Revision,
     /// Messages for which there is room at least; only this sender takes it up.
     room: usize,
-    /// Messages left lying since somebody was last roused, and events in them.
+    /// Messages left lying since somebody was last roused, how many of them are many, and the
+    /// events in them.
     lying: usize,
+    many: usize,
     gathered: usize,
     /// Events come in a stream, and are gathered.
     streams: bool,
     /// How often in a row a dispatch on the spot was not worth it.
     streak: usize,
-    /// When a dispatch on the spot woke somebody last.
-    woke: Instant,
+    /// When the last dispatch on the spot was done.
+    done: Instant,
     /// A lossy publish dropped something that may still have to be sent along.
     dug: bool,
     after: Aftermath,
@@ -72,13 +76,15 @@ impl Sender {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
         Self {
             last: engine.opened(),
+            // Room is left for what is published while the dispatcher wakes up.
+            many: (engine.ingress.capacity() * 3 / 4).max(1),
             engine,
             room: 0,
             lying: 0,
             gathered: 0,
             streams: false,
             streak: 0,
-            woke: Instant::now(),
+            done: Instant::now(),
             dug: false,
             after: Aftermath::default(),
         }
@@ -241,8 +247,8 @@ impl Sender {
         }
         self.lying += 1;
         self.gathered += events;
-        let many = (self.engine.ingress.capacity() / 2).max(1);
-        let due = self.gathered >= GATHERED || self.lying >= many;
+        let gathered = if self.streams { STREAMED } else { GATHERED };
+        let due = self.gathered >= gathered || self.lying >= self.many;
         if due || self.engine.milestones.wanted_by(last) {
             self.rouse();
         } else if wanted {
@@ -286,7 +292,7 @@ impl Sender {
     fn rouse(&mut self) {
         self.lying = 0;
         self.gathered = 0;
-        if self.engine.config.inline {
+        if self.engine.config.inline && !self.streams {
             self.dispatch_here();
         } else {
             self.engine.parker.notify();
@@ -296,10 +302,11 @@ impl Sender {
     fn dispatch_here(&mut self) {
         let engine = &*self.engine;
         let mut woken = 0;
+        let pause = self.done.elapsed();
         loop {
             match engine.try_step(&mut self.after) {
-                Some(true) => {}
-                Some(false) => break,
+                Some(Did::Nothing) => break,
+                Some(_) => {}
                 // Whoever dispatches may have looked already, and there is nobody to notify.
                 None if engine.parker.is_absent() => return engine.drain(),
                 // Whoever dispatches may have looked already.
@@ -312,12 +319,10 @@ impl Sender {
             }
             self.after.settle();
         }
-        if woken > 0 {
-            let now = Instant::now();
-            if now.duration_since(mem::replace(&mut self.woke, now)) > QUICK {
-                self.streak = 0;
-                return;
-            }
+        self.done = Instant::now();
+        if woken > 0 && pause > QUICK {
+            self.streak = 0;
+            return;
         }
         self.streak += 1;
         if self.streak >= STREAM && !engine.parker.is_absent() {
