@@ -5,6 +5,8 @@
 //!                                                     ├▶ a key           with previous values
 //!                                                     ├▶ a prefix
 //!                                                     ├▶ everything
+//!                                                     ├▶ everything, in a tokio task
+//!                                                     ├▶ everything, in an async-std task
 //!                                                     ├▶ everything, slow: overflows and catches up
 //!                                                     └▶ late: replays from a past revision
 //! ```
@@ -26,7 +28,7 @@ use crate::input::{Git, InputError, Transaction, files_of, read_lines};
 use crate::store::Store;
 use check::{Outcome, check};
 use choice::choose;
-use following::follow;
+use following::{follow, follow_with_async_std, follow_with_tokio};
 
 /// Events that the engine keeps in memory: less than most inputs have, so that the late watcher
 /// reads the store's own log, and the slow one a part of it.
@@ -152,19 +154,25 @@ fn watch_while_loading(
     let key = hub.watch_with(Selector::exact(&key), prev_values)?;
     let prefix = hub.watch(Selector::prefix(&prefix))?;
     let everything = hub.watch(Selector::all())?;
+    let (tokio, async_std) = (hub.watch(Selector::all())?, hub.watch(Selector::all())?);
     let small = WatchOptions::new().capacity(SLOW_QUEUE);
     let slow = hub.watch_with(Selector::all(), small)?;
     let mut threads = vec![
-        ("key", thread::spawn(|| follow(key))),
-        ("prefix", thread::spawn(|| follow(prefix))),
-        ("everything", thread::spawn(|| follow(everything))),
+        ("key", thread::spawn(|| Ok(follow(key)?))),
+        ("prefix", thread::spawn(|| Ok(follow(prefix)?))),
+        ("everything", thread::spawn(|| Ok(follow(everything)?))),
+        ("tokio", thread::spawn(|| follow_with_tokio(tokio))),
+        (
+            "async-std",
+            thread::spawn(|| follow_with_async_std(async_std)),
+        ),
     ];
     // The slow one does not look before half of it has been loaded.
     let (waiting, half) = (hub.clone(), before + (last - before) / 2);
     let slow = move || {
         // Where that never comes, there is an end to receive.
         let _ = waiting.wait_for(half, Duration::from_secs(3600));
-        follow(slow)
+        Ok(follow(slow)?)
     };
     threads.push(("slow", thread::spawn(slow)));
 
@@ -185,7 +193,7 @@ fn watch_while_loading(
     // The late one comes when all is done, and starts in the middle of all that ever was.
     let middle = WatchOptions::new().start_revision(last / 2 + 1);
     let late = hub.watch_with(Selector::all(), middle)?;
-    threads.push(("late", thread::spawn(|| follow(late))));
+    threads.push(("late", thread::spawn(|| Ok(follow(late)?))));
 
     // Everybody receives what was published, and then the end.
     store.shut_down()?;
