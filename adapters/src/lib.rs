@@ -6,6 +6,7 @@ mod async_publisher;
 pub mod async_std;
 #[cfg(feature = "flume")]
 pub mod flume;
+pub mod latest;
 pub mod mirror;
 mod park;
 pub mod stream;
@@ -14,4 +15,5 @@ pub mod tokio;
 
 pub use async_publisher::{AsyncPublisher, Permit, ReserveError};
 pub use kvwatch_core::*;
+pub use latest::Latest;
 pub use mirror::{Mirror, MirrorDriver};
