@@ -40,7 +40,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let (mut publisher, hub) = Builder::new().spawn()?;
-//! # let read = |_: SnapshotRequest| Ok::<_, std::io::Error>(Snapshot::at(0));
+//! # type AnyError = Box<dyn std::error::Error + Send + Sync>;
+//! # let read = |_: SnapshotRequest| Ok::<_, AnyError>(Snapshot::at(0));
 //! let (mirror, mut driver) = Mirror::watch(&hub, Selector::prefix("app/"), read)?;
 //! let driving = tokio::spawn(async move { driver.run_async().await });
 //!
@@ -83,7 +84,7 @@ use std::time::Duration;
 
 pub use driver::{MirrorCloser, MirrorDriver, Step};
 pub use error::{MirrorEnd, MirrorError, MirrorWaitError};
-pub use snapshot::{ReadAsync, ReadError, Snapshot, SnapshotReader, SnapshotRequest, read_async};
+pub use snapshot::{ReadAsync, Snapshot, SnapshotReader, SnapshotRequest, read_async};
 pub use view::{View, ViewIter};
 
 use crate::park::{block_until, deadline_after};

@@ -166,7 +166,7 @@ impl<R: SnapshotReader> MirrorDriver<R> {
     ///
     /// # Errors
     /// [`MirrorError::Ended`] on any other end; otherwise it may be run again, and goes on.
-    pub fn run(&mut self) -> Result<EndReason, MirrorError> {
+    pub fn run(&mut self) -> Result<EndReason, MirrorError<R::Error>> {
         block_on(self.run_async())
     }
 
@@ -177,7 +177,7 @@ impl<R: SnapshotReader> MirrorDriver<R> {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub async fn run_async(&mut self) -> Result<EndReason, MirrorError> {
+    pub async fn run_async(&mut self) -> Result<EndReason, MirrorError<R::Error>> {
         loop {
             for _ in 0..STEPS_A_POLL {
                 if let Step::Ended(reason) = self.step_async().await? {
@@ -193,7 +193,7 @@ impl<R: SnapshotReader> MirrorDriver<R> {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn step(&mut self) -> Result<Step, MirrorError> {
+    pub fn step(&mut self) -> Result<Step, MirrorError<R::Error>> {
         block_on(self.step_async())
     }
 
@@ -218,7 +218,7 @@ impl<R: SnapshotReader> MirrorDriver<R> {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn try_step(&mut self) -> Result<Step, MirrorError> {
+    pub fn try_step(&mut self) -> Result<Step, MirrorError<R::Error>> {
         match self.phase {
             Phase::Reading { .. } => self.step(),
             _ => poll_now(|cx| self.poll_following(cx)).unwrap_or(Ok(Step::Idle)),
@@ -231,7 +231,7 @@ impl<R: SnapshotReader> MirrorDriver<R> {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub async fn step_async(&mut self) -> Result<Step, MirrorError> {
+    pub async fn step_async(&mut self) -> Result<Step, MirrorError<R::Error>> {
         match self.phase {
             Phase::Reading { at_least, first } => self.read(at_least, first).await,
             _ => poll_fn(|cx| self.poll_following(cx)).await,
@@ -239,7 +239,11 @@ impl<R: SnapshotReader> MirrorDriver<R> {
     }
 
     /// Reads the store, unless closed meanwhile.
-    async fn read(&mut self, at_least: Revision, first: bool) -> Result<Step, MirrorError> {
+    async fn read(
+        &mut self,
+        at_least: Revision,
+        first: bool,
+    ) -> Result<Step, MirrorError<R::Error>> {
         let request = SnapshotRequest::new(self.selector.clone(), at_least);
         let read = {
             let mut reading = pin!(self.reader.read(request));
@@ -265,7 +269,11 @@ impl<R: SnapshotReader> MirrorDriver<R> {
     }
 
     /// Makes a snapshot what readers see, if it joins up with what they saw and with the watcher.
-    fn install(&mut self, snapshot: Snapshot, at_least: Revision) -> Result<(), MirrorError> {
+    fn install(
+        &mut self,
+        snapshot: Snapshot,
+        at_least: Revision,
+    ) -> Result<(), MirrorError<R::Error>> {
         let revision = snapshot.revision();
         // Before the first read that is 0.
         let applied = self.view.revision;
@@ -281,7 +289,11 @@ impl<R: SnapshotReader> MirrorDriver<R> {
     }
 
     /// A watcher that starts behind a read which the present one has left behind.
-    fn watch_behind(&self, revision: Revision, at_least: Revision) -> Result<Watcher, MirrorError> {
+    fn watch_behind(
+        &self,
+        revision: Revision,
+        at_least: Revision,
+    ) -> Result<Watcher, MirrorError<R::Error>> {
         let options = self.options.watch().start_revision(revision + 1);
         let stale = |oldest| MirrorError::Stale {
             revision,
@@ -295,23 +307,12 @@ impl<R: SnapshotReader> MirrorDriver<R> {
             Err(refused) => Err(MirrorError::Watch(refused)),
         }
     }
-}
-
-impl<R> MirrorDriver<R> {
-    /// A handle for readers.
-    pub fn mirror(&self) -> Mirror {
-        Mirror::new(Arc::clone(&self.shared))
-    }
-
-    /// A handle with which to end the mirror from elsewhere, while its driver waits.
-    pub fn closer(&self) -> MirrorCloser {
-        MirrorCloser {
-            shared: Arc::clone(&self.shared),
-        }
-    }
 
     /// One step of any phase but reading.
-    fn poll_following(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step, MirrorError>> {
+    fn poll_following(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Step, MirrorError<R::Error>>> {
         loop {
             if let Phase::Ended(reason) = self.phase {
                 return Poll::Ready(ended(reason));
@@ -331,7 +332,10 @@ impl<R> MirrorDriver<R> {
     }
 
     /// Does what the watcher has; none if that was known already.
-    fn receive(&mut self, polled: Result<(), RecvError>) -> Option<Result<Step, MirrorError>> {
+    fn receive(
+        &mut self,
+        polled: Result<(), RecvError>,
+    ) -> Option<Result<Step, MirrorError<R::Error>>> {
         match polled {
             Ok(()) => self.apply().map(Ok),
             Err(RecvError::Lagged(lagged)) if lagged.to <= self.view.revision => None,
@@ -409,7 +413,7 @@ impl<R> MirrorDriver<R> {
         drop(old);
     }
 
-    fn end(&mut self, reason: EndReason) -> Result<Step, MirrorError> {
+    fn end(&mut self, reason: EndReason) -> Result<Step, MirrorError<R::Error>> {
         self.phase = Phase::Ended(reason);
         self.reached = None;
         self.watcher.close();
@@ -418,7 +422,21 @@ impl<R> MirrorDriver<R> {
     }
 }
 
-fn ended(reason: EndReason) -> Result<Step, MirrorError> {
+impl<R> MirrorDriver<R> {
+    /// A handle for readers.
+    pub fn mirror(&self) -> Mirror {
+        Mirror::new(Arc::clone(&self.shared))
+    }
+
+    /// A handle with which to end the mirror from elsewhere, while its driver waits.
+    pub fn closer(&self) -> MirrorCloser {
+        MirrorCloser {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+fn ended<E>(reason: EndReason) -> Result<Step, MirrorError<E>> {
     if reason.is_normal() {
         Ok(Step::Ended(reason))
     } else {

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fmt;
 
-use super::snapshot::ReadError;
 use crate::{EndReason, Revision, WatchError};
 
 /// Why a step of a [`MirrorDriver`](super::MirrorDriver) did not succeed.
@@ -11,11 +10,13 @@ use crate::{EndReason, Revision, WatchError};
 /// All but [`Ended`](Self::Ended) leave the driver as it was before the step: readers keep the
 /// last state, waits go on, the watcher stays registered, and the next step tries again. When
 /// that is, is up to the caller, who has a clock.
-#[derive(Debug)]
+///
+/// `E` is what the store's reader fails with ([`SnapshotReader::Error`](super::SnapshotReader::Error)).
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum MirrorError {
-    /// The store could not be read.
-    Read(ReadError),
+pub enum MirrorError<E> {
+    /// The store could not be read: what its reader said.
+    Read(E),
     /// The read is too old: events between it and what is at hand are gone. A read of
     /// `at_least`, or later, succeeds; so does one of `oldest - 1`, as long as the history stays
     /// as it is.
@@ -40,7 +41,7 @@ pub enum MirrorError {
     Ended(EndReason),
 }
 
-impl MirrorError {
+impl<E> MirrorError<E> {
     /// Whether another step can succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -48,10 +49,10 @@ impl MirrorError {
     }
 }
 
-impl fmt::Display for MirrorError {
+impl<E: fmt::Display> fmt::Display for MirrorError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(_) => f.write_str("the store could not be read for the mirror"),
+            Self::Read(error) => write!(f, "the store could not be read for the mirror: {error}"),
             Self::Stale {
                 revision,
                 at_least,
@@ -78,12 +79,13 @@ impl fmt::Display for MirrorError {
     }
 }
 
-impl Error for MirrorError {
+/// What the reader said is in the message and not the source: so it may be anything that can be
+/// shown, a boxed error or a string too.
+impl<E: fmt::Debug + fmt::Display> Error for MirrorError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Read(error) => Some(&**error),
             Self::Watch(error) => Some(error),
-            Self::Stale { .. } | Self::WentBack { .. } | Self::Ended(_) => None,
+            _ => None,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What a mirror reads from the store: its first state, and a new one after a lag.
 
-use std::error::Error;
 use std::fmt;
 use std::future::{Future, ready};
 
@@ -9,9 +8,6 @@ use bytes::Bytes;
 use super::view::View;
 use crate::{Revision, Selector};
 
-/// Why a store could not be read: whatever it says.
-pub type ReadError = Box<dyn Error + Send + Sync>;
-
 /// Reads a store for a mirror. Any `FnMut(SnapshotRequest) -> Result<Snapshot, E>` is one; a
 /// closure that returns a future becomes one by [`read_async`].
 ///
@@ -19,7 +15,7 @@ pub type ReadError = Box<dyn Error + Send + Sync>;
 /// In a store that reads in pages, all of them come from the same version, or transaction:
 ///
 /// ```
-/// use kvwatch::mirror::{ReadError, Snapshot, SnapshotReader, SnapshotRequest};
+/// use kvwatch::mirror::{Snapshot, SnapshotReader, SnapshotRequest};
 /// # #[derive(Clone)] struct Store;
 /// # impl Store {
 /// #     async fn revision(&self) -> u64 { 9 }
@@ -31,7 +27,9 @@ pub type ReadError = Box<dyn Error + Send + Sync>;
 /// struct Pages(Store);
 ///
 /// impl SnapshotReader for Pages {
-///     async fn read(&mut self, _: SnapshotRequest) -> Result<Snapshot, ReadError> {
+///     type Error = std::io::Error;
+///
+///     async fn read(&mut self, _: SnapshotRequest) -> Result<Snapshot, Self::Error> {
 ///         let mut snapshot = Snapshot::at(self.0.revision().await);
 ///         let mut after = None;
 ///         loop {
@@ -49,6 +47,9 @@ pub type ReadError = Box<dyn Error + Send + Sync>;
 /// # assert_eq!(futures::executor::block_on(read).unwrap().into_view().len(), 1);
 /// ```
 pub trait SnapshotReader {
+    /// Why the store could not be read.
+    type Error;
+
     /// Reads every key that the request's selector matches, and says at which revision.
     ///
     /// What it returns beyond the selector is left out of the mirror, so a small store may just
@@ -60,32 +61,34 @@ pub trait SnapshotReader {
     fn read(
         &mut self,
         request: SnapshotRequest,
-    ) -> impl Future<Output = Result<Snapshot, ReadError>> + Send;
+    ) -> impl Future<Output = Result<Snapshot, Self::Error>> + Send;
 }
 
 impl<F, E> SnapshotReader for F
 where
     F: FnMut(SnapshotRequest) -> Result<Snapshot, E>,
-    E: Into<ReadError>,
+    E: Send,
 {
+    type Error = E;
+
     fn read(
         &mut self,
         request: SnapshotRequest,
-    ) -> impl Future<Output = Result<Snapshot, ReadError>> + Send {
-        ready(self(request).map_err(Into::into))
+    ) -> impl Future<Output = Result<Snapshot, E>> + Send {
+        ready(self(request))
     }
 }
 
 /// A closure that returns a future, as a [`SnapshotReader`].
 ///
 /// ```
-/// use kvwatch::mirror::{Mirror, ReadError, Snapshot, SnapshotRequest, read_async};
+/// use kvwatch::mirror::{Mirror, Snapshot, SnapshotRequest, read_async};
 /// use kvwatch::{Builder, Selector};
 ///
 /// # futures::executor::block_on(async {
 /// let (_publisher, hub) = Builder::new().spawn()?;
 /// let read = read_async(|request: SnapshotRequest| async move {
-///     Ok::<_, ReadError>(Snapshot::at(request.at_least()))
+///     Ok::<_, std::io::Error>(Snapshot::at(request.at_least()))
 /// });
 /// let (mirror, mut driver) = Mirror::watch(&hub, Selector::all(), read)?;
 /// driver.step_async().await?;
@@ -97,7 +100,6 @@ pub fn read_async<F, R, E>(read: F) -> ReadAsync<F>
 where
     F: FnMut(SnapshotRequest) -> R,
     R: Future<Output = Result<Snapshot, E>> + Send,
-    E: Into<ReadError>,
 {
     ReadAsync { read }
 }
@@ -112,14 +114,14 @@ impl<F, R, E> SnapshotReader for ReadAsync<F>
 where
     F: FnMut(SnapshotRequest) -> R,
     R: Future<Output = Result<Snapshot, E>> + Send,
-    E: Into<ReadError>,
 {
+    type Error = E;
+
     fn read(
         &mut self,
         request: SnapshotRequest,
-    ) -> impl Future<Output = Result<Snapshot, ReadError>> + Send {
-        let reading = (self.read)(request);
-        async { reading.await.map_err(Into::into) }
+    ) -> impl Future<Output = Result<Snapshot, E>> + Send {
+        (self.read)(request)
     }
 }
 

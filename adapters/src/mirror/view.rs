@@ -32,7 +32,6 @@ pub(super) type Map = RedBlackTreeMapSync<Bytes, Bytes>;
 /// assert_eq!(values, ["1", "2"]);
 /// ```
 #[derive(Clone)]
-#[must_use]
 pub struct View {
     pub(super) map: Map,
     pub(super) revision: Revision,
