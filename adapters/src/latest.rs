@@ -306,7 +306,6 @@ impl Latest {
 
     /// The watcher: its name, its selector, a [`Closer`](crate::Closer). Its own progress is that
     /// of what was gathered, not of what was handed out.
-    #[must_use]
     pub fn get_ref(&self) -> &Watcher {
         &self.watcher
     }

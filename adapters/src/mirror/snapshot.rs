@@ -192,6 +192,7 @@ impl Snapshot {
     }
 
     /// The same, to be read.
+    #[must_use]
     pub fn into_view(self) -> View {
         self.view
     }
