@@ -83,7 +83,6 @@ impl Committed {
     }
 
     /// All of it, with what the selector does not match, too.
-    #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let state = self.state();
         let mut snapshot = Snapshot::at(state.digests.len() as Revision - 1);
