@@ -141,10 +141,17 @@ impl Looking {
         }
     }
 
-    fn stop(self) -> u64 {
+    fn stop(mut self) -> u64 {
         self.stop.store(true, Ordering::SeqCst);
-        self.threads.into_iter().for_each(join_in_time);
+        self.threads.drain(..).for_each(join_in_time);
         self.seen.load(Ordering::SeqCst)
+    }
+}
+
+/// They stop with a test that fails, too.
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
     }
 }
 
