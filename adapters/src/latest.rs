@@ -27,8 +27,8 @@
 //!
 //! A receive first gathers what the watcher has, keeping one event a key, and hands out the oldest
 //! of these. So revisions never go back, a put that a delete followed comes out as the delete, and
-//! a key whose event was replaced moves behind the others. A transaction need not stay whole, and
-//! what is handed out between two events of a transaction may be older than others of its keys.
+//! a key whose event was replaced moves behind the others. A transaction need not stay whole: some
+//! of its events may have been replaced by later ones.
 //!
 //! A lag is an error item in its place: what came before it is handed out first, and is not
 //! replaced by what comes after; then the lag; then what came after it. So is an end: first what

@@ -11,7 +11,8 @@ use crate::{EndReason, Revision, WatchError};
 /// last state, waits go on, the watcher stays registered, and the next step tries again. When
 /// that is, is up to the caller, who has a clock.
 ///
-/// `E` is what the store's reader fails with ([`SnapshotReader::Error`](super::SnapshotReader::Error)).
+/// `E` is what the store's reader fails with: its
+/// [`Error`](super::SnapshotReader::Error).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MirrorError<E> {
