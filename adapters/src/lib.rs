@@ -6,9 +6,14 @@ mod async_publisher;
 pub mod async_std;
 #[cfg(feature = "flume")]
 pub mod flume;
+pub mod latest;
+pub mod mirror;
+mod park;
 pub mod stream;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 
 pub use async_publisher::{AsyncPublisher, Permit, ReserveError};
 pub use kvwatch_core::*;
+pub use latest::Latest;
+pub use mirror::{Mirror, MirrorDriver};

@@ -37,7 +37,7 @@ use std::task::{Context, Poll};
 
 use futures_core::stream::{FusedStream, Stream};
 
-use crate::{Batch, Event, RecvError, Watcher};
+use crate::{Batch, Event, Latest, RecvError, Watcher};
 
 /// A watcher as a stream of single events.
 ///
@@ -261,10 +261,29 @@ pub trait WatcherExt {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     fn into_stream(self) -> WatchStream;
+
+    /// This watcher with only the newest event of each key, for consumers that cannot keep up:
+    /// for blocking code, and as a stream.
+    ///
+    /// ```
+    /// use kvwatch::stream::WatcherExt;
+    /// use kvwatch::{Builder, Change};
+    ///
+    /// let (mut publisher, hub) = Builder::new().spawn()?;
+    /// let mut latest = hub.watch("app/a")?.latest();
+    /// publisher.publish(Change::put("app/a", "1"))?;
+    /// assert_eq!(latest.recv()?.value().unwrap(), "1");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn latest(self) -> Latest;
 }
 
 impl WatcherExt for Watcher {
     fn into_stream(self) -> WatchStream {
         WatchStream::new(self)
+    }
+
+    fn latest(self) -> Latest {
+        Latest::new(self)
     }
 }

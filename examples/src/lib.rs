@@ -1,6 +1,7 @@
 //! Programs that show kvwatch at work, and what they share: [`store`], a small key-value store
 //! that publishes what it commits, and [`input`], where changes come from.
 
+pub mod config_reload;
 pub mod input;
 pub mod quickstart;
 pub mod store;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kvwatch::mirror::{Snapshot, SnapshotReader, SnapshotRequest};
 use kvwatch::{
     Builder, Change, Hub, PrevValue, Publisher, Replay, ReplayError, Replayed, Revision,
 };
@@ -205,6 +206,25 @@ impl Reader {
             }
         }
         Ok(())
+    }
+}
+
+/// For mirrors: data and revision from one read transaction, and so of one moment.
+impl SnapshotReader for Reader {
+    type Error = AnyError;
+
+    async fn read(&mut self, request: SnapshotRequest) -> Result<Snapshot, AnyError> {
+        let transaction = self.database.begin_read()?;
+        let (revision, _) = state(&transaction.open_table(STATE)?)?;
+        let mut snapshot = Snapshot::at(revision);
+        for entry in transaction.open_table(DATA)?.iter()? {
+            let (key, value) = entry?;
+            if request.selector().matches(key.value()) {
+                let key = Bytes::copy_from_slice(key.value());
+                snapshot.insert(key, Bytes::copy_from_slice(value.value()));
+            }
+        }
+        Ok(snapshot)
     }
 }
 

@@ -1,12 +1,14 @@
 //! What the tests of kvwatch share: a naive idea of what a watch is ([`want`]), a record of what
 //! a watcher received ([`record`]), a judge of it ([`judge`]) and a naive model of the whole engine
 //! ([`model`]), none of which uses anything of the engine but its public types; random rounds on
-//! real threads ([`stress`]), what the fuzzers run ([`fuzz`]), and the worlds to run in
-//! ([`worlds`], [`bodies`]).
+//! real threads ([`stress`]), what the fuzzers run ([`fuzz`]), a store to hold mirrors against
+//! ([`committed`]), and the worlds to run in ([`worlds`], [`bodies`], [`mirrors`]).
 
 pub mod bodies;
+pub mod committed;
 pub mod fuzz;
 pub mod judge;
+pub mod mirrors;
 pub mod model;
 pub mod record;
 pub mod stress;

@@ -1,0 +1,18 @@
+//! A TCP server whose settings follow a prefix of a store: changed while clients talk to it, and
+//! checked to reach every connection. `--help` says more; `src/config_reload.rs` has the whole of
+//! it.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kvwatch_examples::config_reload::{Args, run};
+
+fn main() -> ExitCode {
+    match run(&Args::parse(), &mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("config_reload: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

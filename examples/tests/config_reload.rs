@@ -1,0 +1,50 @@
+//! The server whose settings are changed, as a user meets it.
+
+use std::net::TcpListener;
+
+use clap::Parser;
+use kvwatch_examples::config_reload::{Args, run};
+
+/// Runs it with these arguments; returns what it printed, or the error.
+fn config_reload(arguments: &[&str]) -> Result<String, String> {
+    let args = Args::try_parse_from([&["config_reload"], arguments].concat());
+    let args = args.map_err(|error| error.to_string())?;
+    let mut out = Vec::new();
+    let done = run(&args, &mut out);
+    let out = String::from_utf8(out).expect("it prints text");
+    println!("{out}");
+    done.map(|()| out).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_change_reaches_every_client() {
+    let out = config_reload(&["--clients", "3", "--changes", "30"]).unwrap();
+    assert!(out.contains("30 changes, each seen at once by 3 clients"));
+    assert!(out.contains("the default is used: Welcome, you! -- server 30"));
+    assert!(out.contains("config/limit is \"many\" and must be a whole number"));
+    assert!(out.ends_with("every client saw every change\n"));
+}
+
+#[test]
+fn it_goes_on_with_the_store_of_an_earlier_run() {
+    let data = tempfile::tempdir().unwrap();
+    let arguments = ["--changes", "3", "--data", data.path().to_str().unwrap()];
+    for _ in 0..2 {
+        config_reload(&arguments).unwrap();
+    }
+}
+
+#[test]
+fn bad_arguments_are_named() {
+    let none = config_reload(&["--clients", "0"]).unwrap_err();
+    assert!(none.contains("1..=1000"), "{none}");
+    let word = config_reload(&["--changes", "some"]).unwrap_err();
+    assert!(word.contains("--changes"), "{word}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let error = config_reload(&["--port", &port]).unwrap_err();
+    assert!(
+        error.contains(&port) && error.contains("try another --port"),
+        "{error}"
+    );
+}
