@@ -13,7 +13,7 @@ use crate::error::{EndReason, Lagged};
 use crate::event::{Record, Revision};
 use crate::history::STEP_BYTES;
 use crate::index::Slot;
-use crate::ingress::Message;
+use crate::ingress::{Message, Rest};
 use crate::options::Overflow;
 use crate::segment::{Picking, Run, SEGMENT_EVENTS, Segment};
 
@@ -146,10 +146,12 @@ impl Dispatching {
         if let Some(upto) = upto {
             return Some(Gathered::Batch(upto));
         }
-        if let Some(hole) = engine.ingress.reach_hole() {
-            return Some(Gathered::Hole(hole));
+        match engine.ingress.rest() {
+            Rest::Hole(hole) => Some(Gathered::Hole(hole)),
+            Rest::Nothing => (settled > engine.dispatched()).then_some(Gathered::Batch(settled)),
+            // It comes first. Now there is one to take, so this is not done more than once.
+            Rest::Message => self.gather(engine),
         }
-        (settled > engine.dispatched()).then_some(Gathered::Batch(settled))
     }
 
     /// What was gathered. A batch that nearly fills its vector is handed on with it; otherwise

@@ -71,7 +71,6 @@ impl fmt::Display for Lagged {
 
 /// Why a blocking or polled receive returned no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum RecvError {
     /// Events were missed here. The watcher goes on behind them.
     Lagged(Lagged),
@@ -81,7 +80,6 @@ pub enum RecvError {
 
 /// Why a receive that does not wait returned no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum TryRecvError {
     /// Nothing is there yet.
     Empty,
@@ -93,7 +91,6 @@ pub enum TryRecvError {
 
 /// Why a receive with a deadline returned no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum RecvTimeoutError {
     /// Nothing came in time.
     Timeout,

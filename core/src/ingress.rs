@@ -24,6 +24,33 @@ pub(crate) enum Message {
     },
 }
 
+impl Message {
+    /// The same with the hole before it.
+    pub(crate) fn behind(self, hole: Option<Lagged>) -> Self {
+        let (records, last) = match self {
+            Self::One(record) => {
+                let last = record.revision;
+                (vec![record].into_iter(), last)
+            }
+            Self::Many { records, last, .. } => (records, last),
+        };
+        Self::Many {
+            hole,
+            records,
+            last,
+        }
+    }
+}
+
+/// What is left when the channel was found empty.
+#[derive(Debug)]
+pub(crate) enum Rest {
+    Nothing,
+    /// One has come since, and may carry a hole that was here.
+    Message,
+    Hole(Lagged),
+}
+
 /// Only the publisher sends, and only whoever holds the dispatch lock receives.
 #[derive(Debug)]
 pub(crate) struct Ingress {
@@ -109,18 +136,19 @@ impl Ingress {
         }
     }
 
-    /// From the publisher: the hole, to be sent along.
-    pub(crate) fn carry_hole(&self) -> Option<Lagged> {
-        self.hole.lock().take()
+    /// From the publisher: the message made of the hole, if there still is one. At no moment is the
+    /// hole neither here nor in the channel, or what lies behind it would seem to be reached.
+    pub(crate) fn send_with_hole(&self, message: impl FnOnce(Option<Lagged>) -> Message) {
+        let mut hole = self.hole.lock();
+        self.send(message(hole.take()));
     }
 
-    /// From the dispatcher: the hole, if nothing waits before it.
-    pub(crate) fn reach_hole(&self) -> Option<Lagged> {
+    /// From the dispatcher, which has just found the channel empty: what is there besides.
+    pub(crate) fn rest(&self) -> Rest {
         let mut hole = self.hole.lock();
-        if self.channel.is_empty() {
-            hole.take()
-        } else {
-            None
+        if !self.channel.is_empty() {
+            return Rest::Message;
         }
+        hole.take().map_or(Rest::Nothing, Rest::Hole)
     }
 }

@@ -239,8 +239,7 @@ impl Sender {
         // Without a history, what nobody watches needs to be known to nobody.
         if wanted || self.engine.config.history > 0 || self.dug {
             self.room -= 1;
-            let message = self.with_hole(message);
-            self.engine.ingress.send(message);
+            self.send(message);
             self.engine.settle(last);
         } else {
             self.engine.settle_unsent(last);
@@ -256,23 +255,13 @@ impl Sender {
         }
     }
 
-    /// The message, with the hole before it if there is one.
-    fn with_hole(&mut self, message: Message) -> Message {
-        if !mem::take(&mut self.dug) {
-            return message;
-        }
-        let hole = self.engine.ingress.carry_hole();
-        let (records, last) = match message {
-            Message::One(record) => {
-                let last = record.revision;
-                (vec![record].into_iter(), last)
-            }
-            Message::Many { records, last, .. } => (records, last),
-        };
-        Message::Many {
-            hole,
-            records,
-            last,
+    /// Sends the message, with the hole before it if there is one.
+    fn send(&mut self, message: Message) {
+        let ingress = &self.engine.ingress;
+        if mem::take(&mut self.dug) {
+            ingress.send_with_hole(|hole| message.behind(hole));
+        } else {
+            ingress.send(message);
         }
     }
 

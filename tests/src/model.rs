@@ -316,7 +316,6 @@ impl Model {
                 }
                 return Ok(false);
             }
-            Err(other) => return Err(format!("{other:?}")),
         };
         watching.trace.items.push(item);
         watching.compare()?;

@@ -127,7 +127,6 @@ impl Trace {
             Ok(item) => item,
             Err(RecvError::Lagged(lagged)) => Item::Lagged(lagged),
             Err(RecvError::Closed(reason)) => Item::End(reason),
-            Err(other) => panic!("{}: unknown {other:?}", self.name),
         };
         let goes_on = !matches!(item, Item::End(_));
         self.items.push(item);

@@ -350,8 +350,6 @@ impl<R: SnapshotReader> MirrorDriver<R> {
                 self.settle();
                 Some(self.end(reason))
             }
-            // There is no other error yet; one that the watcher may go on behind is no end.
-            Err(_) => None,
         }
     }
 
