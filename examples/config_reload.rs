@@ -6,13 +6,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kvwatch_examples::config_reload::{Args, run};
+use kvwatch_examples::exit;
 
 fn main() -> ExitCode {
-    match run(&Args::parse(), &mut std::io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("config_reload: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit("config_reload", run(&Args::parse(), &mut std::io::stdout()))
 }

@@ -4,14 +4,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use kvwatch_examples::exit;
 use kvwatch_examples::quickstart::{Args, run};
 
 fn main() -> ExitCode {
-    match run(&Args::parse(), &mut std::io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("quickstart: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit("quickstart", run(&Args::parse(), &mut std::io::stdout()))
 }

@@ -1,4 +1,12 @@
-#![doc = include_str!("../../README.md")]
+// The page shows every feature's example, so it is the documentation where all of them are on.
+#![cfg_attr(
+    all(feature = "async-std", feature = "tokio"),
+    doc = include_str!("../../README.md")
+)]
+#![cfg_attr(
+    not(all(feature = "async-std", feature = "tokio")),
+    doc = "A watch engine to put beside any key-value store: see README.md."
+)]
 #![forbid(unsafe_code)]
 
 mod async_publisher;

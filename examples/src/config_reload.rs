@@ -25,8 +25,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::AnyError;
 use crate::store::Store;
+use crate::{AnyError, Folder};
 use client::{Client, talk};
 use server::{Current, serve};
 
@@ -64,18 +64,8 @@ pub struct Args {
 /// # Errors
 /// If the port or the store cannot be used, or a client saw something else than it should have.
 pub fn run(args: &Args, out: &mut impl Write) -> Result<(), AnyError> {
-    let temporary;
-    let data = match &args.data {
-        Some(data) => {
-            std::fs::create_dir_all(data)?;
-            data
-        }
-        None => {
-            temporary = tempfile::tempdir()?;
-            temporary.path()
-        }
-    };
-    let store = Store::open(&data.join("config_reload.redb"), HISTORY)?;
+    let folder = Folder::open(args.data.as_deref())?;
+    let store = Store::open(&folder.file("config_reload.redb"), HISTORY)?;
     let runtime = Runtime::new()?;
 
     // Watched first and read then, by the driver: nothing that is committed in between is missed.

@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use kvwatch::{Revision, Selector, WatchOptions};
 
-use crate::AnyError;
 use crate::input::{Git, InputError, Transaction, files_of, read_lines};
 use crate::store::Store;
+use crate::{AnyError, Folder};
 use check::{Outcome, check};
 use choice::choose;
 use following::{follow, follow_with_async_std, follow_with_tokio};
@@ -87,18 +87,8 @@ impl Args {
 /// # Errors
 /// If there is no input, the store cannot be used, or a watcher did not get what it should have.
 pub fn run(args: &Args, out: &mut impl Write) -> Result<(), AnyError> {
-    let temporary;
-    let data = match &args.data {
-        Some(data) => {
-            std::fs::create_dir_all(data)?;
-            data
-        }
-        None => {
-            temporary = tempfile::tempdir()?;
-            temporary.path()
-        }
-    };
-    let store = Store::open(&data.join("quickstart.redb"), HISTORY)?;
+    let folder = Folder::open(args.data.as_deref())?;
+    let store = Store::open(&folder.file("quickstart.redb"), HISTORY)?;
     let (before, position) = store.reader().last()?;
     let input = args.read(position.as_deref())?;
     match (&position, input.len()) {

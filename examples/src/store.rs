@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvwatch::mirror::{Snapshot, SnapshotReader, SnapshotRequest};
 use kvwatch::{
-    Builder, Change, Hub, PrevValue, Publisher, Replay, ReplayError, Replayed, Revision,
+    Builder, Change, Hub, PrevValue, Publisher, Replay, ReplayError, Replayed, Revision, Selector,
 };
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -161,14 +161,29 @@ impl Reader {
     /// # Errors
     /// If the file cannot be read.
     pub fn all(&self) -> Result<BTreeMap<Bytes, Bytes>, AnyError> {
-        let data = self.database.begin_read()?.open_table(DATA)?;
-        let mut all = BTreeMap::new();
-        for entry in data.iter()? {
+        Ok(self.snapshot(&Selector::all())?.1)
+    }
+
+    /// What the store has of these keys, and the revision at which it has it: of one moment, as
+    /// one read transaction sees it.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn snapshot(
+        &self,
+        selector: &Selector,
+    ) -> Result<(Revision, BTreeMap<Bytes, Bytes>), AnyError> {
+        let transaction = self.database.begin_read()?;
+        let (revision, _) = state(&transaction.open_table(STATE)?)?;
+        let mut found = BTreeMap::new();
+        for entry in transaction.open_table(DATA)?.iter()? {
             let (key, value) = entry?;
-            let value = Bytes::copy_from_slice(value.value());
-            all.insert(Bytes::copy_from_slice(key.value()), value);
+            if selector.matches(key.value()) {
+                let value = Bytes::copy_from_slice(value.value());
+                found.insert(Bytes::copy_from_slice(key.value()), value);
+            }
         }
-        Ok(all)
+        Ok((revision, found))
     }
 
     /// Everything that changed from this revision on, from the log.
@@ -209,21 +224,14 @@ impl Reader {
     }
 }
 
-/// For mirrors: data and revision from one read transaction, and so of one moment.
+/// For mirrors.
 impl SnapshotReader for Reader {
     type Error = AnyError;
 
     async fn read(&mut self, request: SnapshotRequest) -> Result<Snapshot, AnyError> {
-        let transaction = self.database.begin_read()?;
-        let (revision, _) = state(&transaction.open_table(STATE)?)?;
+        let (revision, found) = self.snapshot(request.selector())?;
         let mut snapshot = Snapshot::at(revision);
-        for entry in transaction.open_table(DATA)?.iter()? {
-            let (key, value) = entry?;
-            if request.selector().matches(key.value()) {
-                let key = Bytes::copy_from_slice(key.value());
-                snapshot.insert(key, Bytes::copy_from_slice(value.value()));
-            }
-        }
+        snapshot.extend(found);
         Ok(snapshot)
     }
 }
@@ -262,7 +270,7 @@ impl Replay for Reader {
 mod tests {
     use std::time::Duration;
 
-    use kvwatch::{Selector, WatchOptions, Watcher};
+    use kvwatch::{WatchOptions, Watcher};
 
     use super::*;
 

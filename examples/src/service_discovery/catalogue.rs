@@ -1,0 +1,82 @@
+//! Which servers there are: keys of a store, name to address.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kvwatch::{Change, Hub, Selector};
+use parking_lot::Mutex;
+
+use crate::AnyError;
+use crate::store::{Reader, Store};
+
+const PREFIX: &str = "services/web/";
+
+/// A handle to the catalogue.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalogue {
+    /// `None` once it is shut down.
+    store: Arc<Mutex<Option<Store>>>,
+    pub(crate) reader: Reader,
+    pub(crate) hub: Hub,
+}
+
+/// The name in an entry's key.
+pub(crate) fn name(key: &[u8]) -> Result<String, AnyError> {
+    let name = key.strip_prefix(PREFIX.as_bytes()).ok_or("another key")?;
+    Ok(std::str::from_utf8(name)?.to_owned())
+}
+
+/// The address in an entry's value.
+pub(crate) fn address(value: &Bytes) -> Result<SocketAddr, AnyError> {
+    Ok(std::str::from_utf8(value)?.parse()?)
+}
+
+impl Catalogue {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            reader: store.reader(),
+            hub: store.hub(),
+            store: Arc::new(Mutex::new(Some(store))),
+        }
+    }
+
+    /// All of its entries.
+    pub(crate) fn entries() -> Selector {
+        Selector::prefix(PREFIX)
+    }
+
+    /// Puts an entry, or the same one again as a sign of life, which is not worth the disk's time.
+    pub(crate) async fn put(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        again: bool,
+    ) -> Result<(), AnyError> {
+        let key = format!("{PREFIX}{name}");
+        self.commit(Change::put(key, address.to_string()), !again)
+            .await
+    }
+
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), AnyError> {
+        self.commit(Change::delete(format!("{PREFIX}{name}")), true)
+            .await
+    }
+
+    /// Waiting for the disk must not hold up the executor's thread.
+    async fn commit(&self, change: Change, durable: bool) -> Result<(), AnyError> {
+        let store = Arc::clone(&self.store);
+        smol::unblock(move || {
+            let mut store = store.lock();
+            let store = store.as_mut().ok_or("the catalogue is shut down")?;
+            store.commit(vec![change], "", durable).map(drop)
+        })
+        .await
+    }
+
+    /// Nothing more is published: watchers end.
+    pub(crate) async fn shut_down(&self) -> Result<(), AnyError> {
+        let store = self.store.lock().take();
+        smol::unblock(|| store.map_or(Ok(()), Store::shut_down)).await
+    }
+}
