@@ -42,6 +42,24 @@ models: ## the engine under loom (every schedule of its parts) and shuttle (rand
 	RUSTFLAGS="--cfg kvwatch_shuttle" CARGO_TARGET_DIR=target/shuttle CARGO_PROFILE_RELEASE_LTO=off \
 	  $(CARGO) test --release -p kvwatch-core --lib models
 
+# Debian's LLVM reads what Rust's writes as long as their formats agree.
+LLVM := 19
+COVERED := -p kvwatch-core -p kvwatch-tests --all-features
+
+.PHONY: coverage
+coverage: ## which lines of core/src the tests reach; installs Debian's llvm-19 if it is missing
+	$(MAKE) packages DEBIAN_PACKAGES=llvm-$(LLVM)
+	rm -rf target/coverage/profiles
+	RUSTFLAGS="-C instrument-coverage" CARGO_TARGET_DIR=target/coverage \
+	  LLVM_PROFILE_FILE="$(CURDIR)/target/coverage/profiles/%p-%m.profraw" \
+	  $(CARGO) test -q $(COVERED)
+	llvm-profdata-$(LLVM) merge -sparse target/coverage/profiles/*.profraw -o target/coverage/all.profdata
+	llvm-cov-$(LLVM) report -instr-profile=target/coverage/all.profdata \
+	  $$(RUSTFLAGS="-C instrument-coverage" CARGO_TARGET_DIR=target/coverage \
+	     $(CARGO) test -q $(COVERED) --no-run --message-format=json \
+	     | sed -n 's/.*"executable":"\([^"]*\)".*/-object \1/p') \
+	  --ignore-filename-regex='(registry|rustc|tests/|adapters/|/rustlib/)' --show-region-summary=false
+
 .PHONY: soak
 soak: ## ten minutes of random rounds on real threads, judged (MINUTES=n for more)
 	$(CARGO) run --release -p kvwatch-tests --bin soak $(MINUTES)

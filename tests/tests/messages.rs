@@ -1,0 +1,224 @@
+//! What errors say and what `Debug` shows: what was wrong, what would be right, and no secrets of
+//! the engine's. And the small things that nothing else needs: equality, hashes, convenience.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use kvwatch::{
+    BuildError, Builder, Change, EndReason, EventKind, Filter, Lagged, Lossy, Overflow, PrevValue,
+    RecvError, RecvTimeoutError, ReplayError, Selector, TryRecvError, WaitError, WatchOptions,
+};
+use kvwatch_tests::{HANG, by_hand, put};
+
+const LAGGED: Lagged = Lagged { from: 3, to: 7 };
+
+#[test]
+fn receive_errors_say_what_happened_and_what_to_do() {
+    let closed = EndReason::Overflow;
+    let lagged = "events of revisions 3 to 7 are no longer to be had; read the store for what \
+                  they left behind";
+    let overflow = "the watcher's queue overflowed and it asked to be cancelled then";
+    assert_eq!(RecvError::Lagged(LAGGED).to_string(), lagged);
+    assert_eq!(RecvError::Closed(closed).to_string(), overflow);
+    assert_eq!(TryRecvError::Empty.to_string(), "no event is waiting");
+    assert_eq!(TryRecvError::Lagged(LAGGED).to_string(), lagged);
+    assert_eq!(TryRecvError::Closed(closed).to_string(), overflow);
+    let timeout = RecvTimeoutError::Timeout.to_string();
+    assert_eq!(timeout, "no event came in time");
+    assert_eq!(RecvTimeoutError::Lagged(LAGGED).to_string(), lagged);
+    assert_eq!(RecvTimeoutError::Closed(closed).to_string(), overflow);
+    let reasons = [EndReason::Closed, EndReason::ShutDown, EndReason::Failed];
+    assert_eq!(
+        reasons.map(|reason| reason.to_string()),
+        [
+            "the watcher was closed",
+            "the publisher was shut down",
+            "the dispatcher failed"
+        ]
+    );
+    // What is the same in each of them converts.
+    let converted: Vec<TryRecvError> = vec![
+        RecvError::Lagged(LAGGED).into(),
+        RecvError::Closed(closed).into(),
+    ];
+    assert_eq!(
+        converted,
+        [TryRecvError::Lagged(LAGGED), TryRecvError::Closed(closed)]
+    );
+}
+
+#[test]
+fn refusals_say_what_would_be_right() {
+    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().ingress(1).inline(false));
+    for _ in 0..9 {
+        let _ = publisher.publish_lossy(put("k"));
+    }
+    let full = publisher.try_publish(put("k")).unwrap_err();
+    assert!(full.to_string().starts_with("the ingress is full with 1 "));
+    assert!(format!("{full:?}").contains("Full { capacity: 1 }"));
+
+    let options = WatchOptions::new().start_revision(1);
+    publisher.compact(5).unwrap();
+    let compacted = hub.watch_with("k", options.clone()).unwrap_err();
+    assert!(compacted.to_string().contains("oldest that can be watched"));
+    let none = Selector::any(std::iter::empty::<Selector>());
+    let union = hub.watch(none).unwrap_err().to_string();
+    assert!(union.contains("give it at least one"), "{union}");
+
+    let zero = Builder::new().queue(0).build().unwrap_err();
+    assert!(zero.to_string().contains("is 0 and must be at least 1"));
+    assert!(zero.source().is_none());
+    let high = Builder::new().revision(u64::MAX).build().unwrap_err();
+    assert!(high.to_string().contains(&u64::MAX.to_string()), "{high}");
+    let spawn = BuildError::Spawn(std::io::Error::other("no more threads"));
+    assert_eq!(spawn.source().unwrap().to_string(), "no more threads");
+    assert!(spawn.to_string().contains("thread could not be started"));
+
+    let late = hub.wait_for(1_000, Duration::ZERO).unwrap_err();
+    assert_eq!(late.to_string(), "the revision was not dispatched in time");
+    let over = WaitError::Closed(EndReason::ShutDown).to_string();
+    assert!(over.ends_with("any more: the publisher was shut down"));
+    let gone = ReplayError::Compacted { oldest: 9 };
+    assert!(gone.to_string().ends_with("replayed is 9") && gone.source().is_none());
+    let failed = ReplayError::Failed("disk".into());
+    assert_eq!(failed.source().unwrap().to_string(), "disk");
+    assert_eq!(failed.to_string(), "the replay source failed");
+}
+
+#[test]
+fn what_is_closed_says_by_what() {
+    let (publisher, hub) = Builder::new().spawn().unwrap();
+    publisher.shutdown(HANG).unwrap();
+    let refused = hub.watch("k").unwrap_err().to_string();
+    assert!(refused.ends_with("any more: the publisher was shut down"));
+
+    let (mut publisher, _hub, dispatcher) = by_hand(Builder::new());
+    drop(dispatcher);
+    let refused = publisher.publish(put("k")).unwrap_err();
+    assert!(refused.to_string().ends_with("the dispatcher failed"));
+}
+
+#[test]
+fn selectors_show_what_they_select() {
+    let shown = |selector: Selector| format!("{selector:?}");
+    assert_eq!(shown(Selector::exact("a\0")), r#"exact("a\x00")"#);
+    assert_eq!(shown(Selector::prefix("a/")), r#"prefix("a/")"#);
+    assert_eq!(shown(Selector::range("a".."b")), r#"range("a".."b")"#);
+    assert_eq!(shown(Selector::from_key("a")), r#"from_key("a")"#);
+    assert_eq!(shown(Selector::all()), "all()");
+    let nested = Selector::any([Selector::exact("k"), Selector::prefix("p")]);
+    let union = Selector::any([nested, Selector::exact("l")]);
+    assert_eq!(
+        shown(union),
+        r#"any([exact("k"), prefix("p"), exact("l")])"#
+    );
+}
+
+#[test]
+fn events_show_what_they_are_and_are_equal_by_it() {
+    let (mut publisher, hub) = Builder::new().spawn().unwrap();
+    let options = WatchOptions::new().prev_value(true);
+    let mut with = hub.watch_with("k", options).unwrap();
+    let mut without = hub.watch("k").unwrap();
+    let change = put("k").with_prev_value(PrevValue::Absent);
+    assert_eq!(
+        format!("{change:?}"),
+        r#"Put { key: b"k", value: b"v", prev_value: Absent }"#
+    );
+    publisher.publish(change.clone()).unwrap();
+    publisher.publish(Change::delete("k")).unwrap();
+
+    let [put, same] = [with.recv().unwrap(), without.recv().unwrap()];
+    assert_eq!(
+        format!("{put:?}"),
+        r#"Put { revision: 1, key: b"k", value: b"v", prev_value: Absent }"#
+    );
+    assert_eq!((put.kind(), put.to_change()), (EventKind::Put, change));
+    // Who did not ask for previous values sees another event.
+    assert_ne!(put, same);
+    let delete = with.recv().unwrap();
+    assert_eq!(
+        format!("{delete:?}"),
+        r#"Delete { revision: 2, key: b"k" }"#
+    );
+    assert_eq!(delete, without.recv().unwrap());
+    let set: HashSet<_> = [put.clone(), put, same, delete.clone(), delete].into();
+    assert_eq!(set.len(), 3);
+}
+
+#[test]
+fn handles_show_where_they_stand() {
+    let builder = Builder::new().queue(7).thread_name("watch");
+    let shown = format!("{builder:?}");
+    assert!(shown.contains("queue: 7") && shown.contains("\"watch\""));
+    let (mut publisher, hub, dispatcher) = by_hand(builder);
+    let mut watcher = hub.watch("k").unwrap();
+    publisher.publish(put("k")).unwrap();
+    let shown = [
+        format!("{publisher:?}"),
+        format!("{hub:?}"),
+        format!("{dispatcher:?}"),
+    ];
+    for shown in &shown {
+        assert!(shown.contains('1'), "{shown}");
+    }
+    let number = watcher.id().to_string();
+    assert!(number.parse::<u64>().is_ok(), "{number}");
+    assert!(format!("{watcher:?}").contains("exact(\"k\")"));
+    assert!(format!("{:?}", watcher.closer()).starts_with("Closer"));
+    let batch = watcher.recv_batch().unwrap();
+    assert!(!batch.is_empty());
+    assert!(format!("{batch:?}").contains("revision: 1"));
+    assert!(format!("{:?}", hub.stats()).contains("published_events: 1"));
+    let options = WatchOptions::new()
+        .filter(Filter::Puts)
+        .overflow(Overflow::Cancel);
+    assert!(format!("{options:?}").contains("Cancel"));
+}
+
+#[test]
+fn each_way_to_publish_has_its_timed_form() {
+    let (mut publisher, _hub, _dispatcher) = by_hand(Builder::new().ingress(1).inline(false));
+    let short = Duration::from_millis(1);
+    let batch = publisher.publish_batch_timeout([put("a")], short);
+    assert_eq!(batch.unwrap(), 1);
+    let refused = publisher.publish_many_timeout([(5, [put("a")])], short);
+    let refused = refused.unwrap_err().into_input();
+    assert_eq!(refused, [(5, vec![put("a")])]);
+    let refused = publisher.publish_batch_timeout([put("a")], short);
+    assert_eq!(refused.unwrap_err().into_input(), [put("a")]);
+    let dropped = publisher.publish_lossy(put("a")).unwrap();
+    assert_eq!(dropped.revision(), 2);
+    assert_eq!(Lossy::Queued(8).revision(), 8);
+}
+
+#[test]
+fn each_way_to_receive_has_its_timed_form() {
+    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+    let mut watcher = hub.watch(b"k").unwrap();
+    let short = Duration::from_millis(1);
+    let soon = || Instant::now() + short;
+    assert_eq!(
+        watcher.recv_deadline(soon()),
+        Err(RecvTimeoutError::Timeout)
+    );
+    let none = watcher.recv_batch_timeout(short).map(|batch| batch.len());
+    assert_eq!(none, Err(RecvTimeoutError::Timeout));
+    assert!(watcher.is_empty());
+
+    publisher.publish(put("k")).unwrap();
+    assert!(!watcher.is_empty());
+    // What is at hand needs no time, and a timeout that no clock can hold is none.
+    let past = Instant::now();
+    assert_eq!(watcher.recv_deadline(past).unwrap().revision(), 1);
+    publisher.publish_timeout(put("k"), Duration::MAX).unwrap();
+    let batch = watcher.recv_batch_timeout(Duration::MAX);
+    assert_eq!(batch.map(|batch| batch.last_revision()), Ok(2));
+    publisher.shutdown(HANG).unwrap();
+    assert_eq!(
+        watcher.recv_deadline(soon()),
+        Err(RecvTimeoutError::Closed(EndReason::ShutDown))
+    );
+    assert_eq!((&mut watcher).into_iter().count(), 0);
+}
