@@ -60,14 +60,29 @@ coverage: ## which lines of core/src the tests reach; installs Debian's llvm-19 
 	     | sed -n 's/.*"executable":"\([^"]*\)".*/-object \1/p') \
 	  --ignore-filename-regex='(registry|rustc|tests/|adapters/|/rustlib/)' --show-region-summary=false
 
+# Real threads, and nothing modelled. Some leak a watcher on purpose: tests/memory.rs looks for leaks.
+CHECKED := --test promises --test cases --test threads
+
+.PHONY: valgrind
+valgrind: ## the library's tests under valgrind; installs it if it is missing
+	$(MAKE) packages DEBIAN_PACKAGES=valgrind
+	for binary in $$($(CARGO) test -q -p kvwatch-tests --all-features $(CHECKED) --no-run --message-format=json \
+	    | sed -n '/"kind":\["test"\]/s/.*"executable":"\([^"]*\)".*/\1/p'); do \
+	  valgrind -q --error-exitcode=9 --fair-sched=yes \
+	    $$binary --test-threads 1 || exit 1; \
+	done
+
 .PHONY: soak
-soak: ## ten minutes of random rounds on real threads, judged (MINUTES=n for more)
+soak: ## ten minutes of random rounds on real threads, judged (MINUTES=n for more); and ten times the models
+	$(MAKE) models KVWATCH_SCHEDULES=$(or $(SCHEDULES),20000)
 	$(CARGO) run --release -p kvwatch-tests --bin soak $(MINUTES)
 
 .PHONY: fuzz
 fuzz: ## ten minutes of each fuzz target (SECONDS=n for more); needs nightly Rust and cargo-fuzz
 	for target in selectors operations; do \
-	  $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS),600) -max_len=2048 || exit 1; \
+	  mkdir -p fuzz/found/$$target; \
+	  $(CARGO) +nightly fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(or $(SECONDS),600) -max_len=2048 || exit 1; \
 	done
 
 .PHONY: check
@@ -98,9 +113,10 @@ features: ## build every combination of features, warnings denied
 	  $(CARGO) clippy -q -p kvwatch --features "$${chosen#,}" -- -D warnings; \
 	  number=$$(( number + 1 )); \
 	done
-	@for package in kvwatch-core kvwatch; do \
-	  if $(CARGO) tree -e normal --prefix none -p $$package | grep -E '^(tokio|async-std|smol|flume) '; then \
-	    echo "$$package pulls these in without being asked to"; exit 1; \
+	@for feature in $(FEATURES) none; do \
+	  others=$$(echo '$(FEATURES) smol tonic' | tr ' ' '\n' | grep -v -x $$feature | paste -s -d '|'); \
+	  if $(CARGO) tree -e normal --prefix none -p kvwatch --features "$${feature#none}" | grep -E "^($$others) "; then \
+	    echo "kvwatch with [$${feature#none}] pulls this in without being asked to"; exit 1; \
 	  fi; \
 	done
 

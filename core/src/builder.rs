@@ -69,6 +69,9 @@ impl Builder {
     /// How many events the history holds at most. Default: 65,536. It always keeps the newest
     /// transaction, however large; with 0 it keeps nothing but the newest revision's number, and
     /// a watcher that falls behind is told that it lagged.
+    ///
+    /// Memory is given back by the segment, of 256 events or a quarter of the history, whichever
+    /// is less: up to so many more are in memory than can be read.
     pub fn history(mut self, events: usize) -> Self {
         self.history = events;
         self
