@@ -4,7 +4,7 @@ CARGO ?= cargo
 # What the tests need beyond a Rust toolchain, as Debian names it.
 DEBIAN_PACKAGES := git
 # Of package kvwatch; each of them, and each combination, must build without a warning.
-FEATURES := tokio async-std flume
+FEATURES := tokio async-std flume etcd-server
 
 .DEFAULT_GOAL := help
 
@@ -34,6 +34,10 @@ packages:
 	echo "installing Debian packages that the tests need:$$missing"; \
 	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 	$$sudo apt-get update -q && $$sudo apt-get install -q -y --no-install-recommends $$missing
+
+.PHONY: proto
+proto: ## write the generated code of the etcd services anew, from adapters/proto
+	$(CARGO) run -q -p kvwatch-proto
 
 .PHONY: models
 models: ## the engine under loom (every schedule of its parts) and shuttle (random schedules of all)
@@ -81,7 +85,7 @@ features: ## build every combination of features, warnings denied
 	  number=$$(( number + 1 )); \
 	done
 	@for package in kvwatch-core kvwatch; do \
-	  if $(CARGO) tree -e normal --prefix none -p $$package | grep -E '^(tokio|async-std|smol|flume) '; then \
+	  if $(CARGO) tree -e normal --prefix none -p $$package | grep -E '^(tokio|async-std|smol|flume|tonic|prost) '; then \
 	    echo "$$package pulls these in without being asked to"; exit 1; \
 	  fi; \
 	done
