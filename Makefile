@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 # What the tests need beyond a Rust toolchain, as Debian names it.
-DEBIAN_PACKAGES := git
+DEBIAN_PACKAGES := git etcd-server etcd-client
 # Of package kvwatch; each of them, and each combination, must build without a warning.
 FEATURES := tokio async-std flume etcd-server
 

@@ -18,12 +18,14 @@ mod writer;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use kvwatch::etcd::{Etcd, Identity, User};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity as TlsIdentity, Server, ServerTlsConfig};
 
@@ -61,6 +63,35 @@ pub struct Args {
     /// How many events are kept in memory for watchers; older ones are read from the file.
     #[arg(long, value_name = "EVENTS", default_value_t = 65_536)]
     pub history: usize,
+}
+
+/// The whole program: what `--help` says, until it is told to stop by SIGTERM or ctrl-C.
+#[tokio::main]
+pub async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("standalone: {error}");
+            let mut source = error.source();
+            while let Some(error) = source {
+                eprintln!("  because: {error}");
+                source = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), AnyError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    let listening = |address| println!("listening on {address}");
+    serve(args, listening, stop).await
 }
 
 /// Serves until `stop` is ready, then ends the watches and closes the store. `listening` is told

@@ -5,6 +5,7 @@
 //! ([`worlds`], [`bodies`]).
 
 pub mod bodies;
+pub mod etcd;
 pub mod fuzz;
 pub mod judge;
 pub mod model;
