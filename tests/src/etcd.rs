@@ -110,12 +110,28 @@ impl Client {
             .map_or(0, |header| header.revision))
     }
 
-    /// Opens a watch stream.
+    /// Opens a watch stream: ours answers before there is any request.
     ///
     /// # Errors
     /// What the server says.
     pub async fn watch(&self) -> Result<WatchStream, Status> {
-        let (requests, mut receiver) = mpsc::unbounded_channel();
+        self.open(mpsc::unbounded_channel()).await
+    }
+
+    /// Opens a watch stream with its first request under way: a real etcd does not answer before.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn watch_with(&self, first: WatchCreateRequest) -> Result<WatchStream, Status> {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let first = WatchRequest {
+            request_union: Some(RequestUnion::CreateRequest(first)),
+        };
+        drop(requests.send(first));
+        self.open((requests, receiver)).await
+    }
+
+    async fn open(&self, (requests, mut receiver): Queue) -> Result<WatchStream, Status> {
         let outbound = futures::stream::poll_fn(move |cx| receiver.poll_recv(cx));
         let mut client =
             WatchClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
@@ -126,6 +142,11 @@ impl Client {
         })
     }
 }
+
+type Queue = (
+    mpsc::UnboundedSender<WatchRequest>,
+    mpsc::UnboundedReceiver<WatchRequest>,
+);
 
 /// One watch stream, as its client sees it.
 #[derive(Debug)]

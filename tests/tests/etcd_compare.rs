@@ -12,7 +12,7 @@ const SEQUENCES: u64 = 600;
 async fn generated_sequences_are_answered_as_by_a_real_etcd() {
     let ours = Standalone::start(env!("CARGO_BIN_EXE_standalone"), &[]);
     let theirs = Real::start();
-    let pair = Pair::new(
+    let mut pair = Pair::new(
         Client::connect(ours.address()).await,
         Client::connect(theirs.address()).await,
     );

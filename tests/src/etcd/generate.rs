@@ -105,11 +105,10 @@ impl Generator {
         if !self.one_in(4) {
             return None;
         }
-        let revision = match self.rng.below(10) {
-            0 => 0,
-            1 => -1,
-            2 => self.revision + 1,
-            3 => self.revision,
+        let revision = match self.rng.below(9) {
+            0 => -1,
+            1 => self.revision + 1,
+            2 => self.revision,
             _ => (self.revision - self.rng.below(30) as i64).max(1),
         };
         let physical = self.one_in(2);
