@@ -50,6 +50,15 @@ models: ## the engine under loom (every schedule of its parts) and shuttle (rand
 soak: ## ten minutes of random rounds on real threads, judged (MINUTES=n for more)
 	$(CARGO) run --release -p kvwatch-tests --bin soak $(MINUTES)
 
+.PHONY: crashes
+crashes: ## kill -9 the standalone server fifty times under load, judged (KILLS=n for more)
+	KILLS=$(or $(KILLS),50) $(CARGO) test -p kvwatch-tests --test etcd_crash -- --nocapture
+
+.PHONY: standalone
+standalone: ## a single-node server for etcd's clients (DATA=folder, LISTEN=address)
+	$(CARGO) run --release --example standalone -- --data $(or $(DATA),target/standalone) \
+	  --listen $(or $(LISTEN),127.0.0.1:2379)
+
 .PHONY: fuzz
 fuzz: ## ten minutes of each fuzz target (SECONDS=n for more); needs nightly Rust and cargo-fuzz
 	for target in selectors operations; do \

@@ -1,9 +1,12 @@
 //! Servers and clients of etcd's API: ours and the real ones, as processes.
 
 pub mod compare;
+pub mod crash;
 pub mod generate;
+mod local;
 mod process;
 
+pub use local::Local;
 pub use process::{Etcdctl, Real, Standalone};
 
 use kvwatch::etcd::wire::etcdserverpb::auth_client::AuthClient;

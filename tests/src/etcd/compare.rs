@@ -12,6 +12,7 @@
 //! | a delete up to `"\0"` in a transaction beside a put in its range | ours refuses it as a duplicate key; etcd 3.4.23 lets it pass, and crashes if the put ignores its value: not generated |
 //! | sort targets and orders that do not exist | ours refuses them as later etcds do; etcd 3.4.23 crashes: not generated |
 //! | a compaction up to revision 0 | ours refuses it as compacted; etcd takes the first one, which does nothing, and refuses the others: not generated |
+//! | the id of a watch that was cancelled as compacted | ours is free again; etcd keeps it until the client cancels the watch too, and answers that: such ids are not used again |
 //! | a watch from a negative revision | ours refuses it; etcd 3.4.23 disturbs other watches: not generated |
 
 use std::collections::BTreeMap;
@@ -256,6 +257,10 @@ impl Side {
                     anonymous(&mut answer.header)
                 })
             }
+            Step::Watch(request) if self.seen.was_compacted(request.watch_id) => {
+                (String::new(), None)
+            }
+            Step::Cancel(id) if self.seen.was_compacted(id) => (String::new(), None),
             Step::Watch(request) => {
                 let before = self.seen.created();
                 let start = request.start_revision;
@@ -306,6 +311,12 @@ impl Seen {
             .iter()
             .filter(|response| response.created)
             .count()
+    }
+
+    /// Whether a watch with this id was cancelled as compacted.
+    fn was_compacted(&self, id: i64) -> bool {
+        let mut control = self.control.iter();
+        control.any(|response| response.watch_id == id && response.compact_revision != 0)
     }
 
     /// Whether the watch created last is open.

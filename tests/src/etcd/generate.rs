@@ -133,7 +133,7 @@ impl Generator {
                 keys: self.one_in(2),
             }),
             17..20 => Step::Watch(self.watch()),
-            _ => Step::Cancel(self.pick(&[0, 1, 2, 7])),
+            _ => Step::Cancel(self.pick(&[0, 1, 20, 27])),
         }
     }
 
@@ -276,7 +276,7 @@ impl Generator {
             progress_notify: self.one_in(4),
             filters,
             prev_kv: self.one_in(2),
-            watch_id: self.pick(&[0, 0, 0, 2, 7]),
+            watch_id: self.pick(&[0, 0, 0, 20, 27]),
             fragment: self.one_in(4),
         }
     }
