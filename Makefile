@@ -2,7 +2,9 @@
 
 CARGO ?= cargo
 # What the tests need beyond a Rust toolchain, as Debian names it.
-DEBIAN_PACKAGES := git etcd-server etcd-client
+DEBIAN_PACKAGES := git etcd-server etcd-client python3-venv
+# And of Python, a client of etcd.
+PYTHON_CLIENT := aetcd==1.0.0
 # Of package kvwatch; each of them, and each combination, must build without a warning.
 FEATURES := tokio async-std flume etcd-server
 
@@ -17,7 +19,7 @@ quickstart: ## the main job: a small store on redb, watched in every way
 	$(CARGO) run --release --example quickstart
 
 .PHONY: test
-test: packages models ## every test; installs the Debian packages they need if they are missing
+test: packages python models ## every test; installs the Debian packages they need if they are missing
 	$(CARGO) test --workspace --all-features --no-fail-fast
 
 # Does nothing where everything is there. Elsewhere it says what it installs.
@@ -34,6 +36,13 @@ packages:
 	echo "installing Debian packages that the tests need:$$missing"; \
 	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 	$$sudo apt-get update -q && $$sudo apt-get install -q -y --no-install-recommends $$missing
+
+# Does nothing where it is there.
+.PHONY: python
+python:
+	@target/python/bin/pip freeze 2>/dev/null | grep -qx '$(PYTHON_CLIENT)' && exit 0; \
+	echo "installing $(PYTHON_CLIENT) from PyPI into target/python"; \
+	python3 -m venv target/python && target/python/bin/pip install -q $(PYTHON_CLIENT)
 
 .PHONY: proto
 proto: ## write the generated code of the etcd services anew, from adapters/proto

@@ -66,6 +66,7 @@ pub struct Args {
 }
 
 /// The whole program: what `--help` says, until it is told to stop by SIGTERM or ctrl-C.
+#[must_use]
 #[tokio::main]
 pub async fn main() -> ExitCode {
     match run(Args::parse()).await {

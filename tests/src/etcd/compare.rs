@@ -20,8 +20,8 @@ use std::fmt::Debug;
 
 use kvwatch::etcd::wire::etcdserverpb::response_op::Response;
 use kvwatch::etcd::wire::etcdserverpb::{
-    LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest,
-    ResponseHeader, TxnResponse, WatchCreateRequest, WatchResponse,
+    LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest, ResponseHeader, TxnResponse,
+    WatchCreateRequest, WatchResponse,
 };
 use kvwatch::etcd::wire::mvccpb::Event;
 use tonic::Status;
@@ -227,12 +227,9 @@ impl Side {
                 }
                 show(answer, |answer| anonymous(&mut answer.header))
             }
-            Step::Grant(request) => {
-                let LeaseGrantRequest { .. } = request;
-                show(client.lease().lease_grant(request).await, |answer| {
-                    anonymous(&mut answer.header)
-                })
-            }
+            Step::Grant(request) => show(client.lease().lease_grant(request).await, |answer| {
+                anonymous(&mut answer.header)
+            }),
             Step::Revoke(id) => {
                 let request = LeaseRevokeRequest { id };
                 show(client.lease().lease_revoke(request).await, |answer| {
@@ -326,11 +323,9 @@ impl Seen {
     }
 
     fn is_open(&self, id: i64) -> bool {
-        let of_it = self
-            .control
-            .iter()
-            .filter(|response| response.watch_id == id);
-        of_it.last().is_some_and(|response| !response.canceled)
+        let mut control = self.control.iter();
+        let last = control.rfind(|response| response.watch_id == id);
+        last.is_some_and(|response| !response.canceled)
     }
 }
 
