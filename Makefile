@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 # What the tests need beyond a Rust toolchain, as Debian names it.
-DEBIAN_PACKAGES := git etcd-server etcd-client python3-venv
+DEBIAN_PACKAGES := git etcd-server etcd-client openssl python3-venv
 # And of Python, a client of etcd.
 PYTHON_CLIENT := aetcd==1.0.0
 # Of package kvwatch; each of them, and each combination, must build without a warning.
@@ -19,7 +19,7 @@ quickstart: ## the main job: a small store on redb, watched in every way
 	$(CARGO) run --release --example quickstart
 
 .PHONY: test
-test: packages python models ## every test; installs the Debian packages they need if they are missing
+test: packages python rust-client models ## every test; installs the Debian packages they need if they are missing
 	$(CARGO) test --workspace --all-features --no-fail-fast
 
 # Does nothing where everything is there. Elsewhere it says what it installs.
@@ -43,6 +43,12 @@ python:
 	@target/python/bin/pip freeze 2>/dev/null | grep -qx '$(PYTHON_CLIENT)' && exit 0; \
 	echo "installing $(PYTHON_CLIENT) from PyPI into target/python"; \
 	python3 -m venv target/python && target/python/bin/pip install -q $(PYTHON_CLIENT)
+
+# The crate etcd-client needs protoc to be built, so it is in no package of the workspace.
+.PHONY: rust-client
+rust-client:
+	@$(MAKE) -s packages DEBIAN_PACKAGES=protobuf-compiler
+	$(CARGO) build -q --manifest-path tests/etcd-client/Cargo.toml --target-dir target/etcd-client
 
 .PHONY: proto
 proto: ## write the generated code of the etcd services anew, from adapters/proto

@@ -18,3 +18,15 @@ fn a_python_client_finds_what_it_expects() {
     let said = String::from_utf8_lossy(&python.stderr);
     assert!(python.status.success(), "{said}");
 }
+
+#[test]
+fn the_rust_client_finds_what_it_expects() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let server = Standalone::start(env!("CARGO_BIN_EXE_standalone"), &[]);
+    let client = Command::new(tests.join("../target/etcd-client/debug/kvwatch-etcd-client"))
+        .arg(server.address())
+        .output()
+        .expect("the crate etcd-client, built: run `make rust-client`");
+    let said = String::from_utf8_lossy(&client.stderr);
+    assert!(client.status.success(), "{said}");
+}

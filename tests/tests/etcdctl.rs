@@ -1,7 +1,9 @@
 //! etcd's own client, unmodified, against ours.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -296,4 +298,50 @@ fn a_watch_resumes_after_the_server_was_killed() {
         });
         assert_eq!(watch.lines(3), ["PUT", "a", "2"]);
     });
+}
+
+/// Runs openssl in this folder.
+fn openssl(folder: &Path, arguments: &str) {
+    let output = Command::new("openssl")
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("openssl: apt-get install openssl");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl {arguments}: {said}");
+}
+
+#[test]
+fn over_tls_both_sides_show_who_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1";
+    openssl(
+        folder.path(),
+        &format!("req -x509 {key} -subj /CN=ca -keyout ca.key -out ca.pem"),
+    );
+    for name in ["server", "client"] {
+        fs::write(path("san"), "subjectAltName=IP:127.0.0.1").unwrap();
+        openssl(
+            folder.path(),
+            &format!("req {key} -subj /CN={name} -keyout {name}.key -out {name}.csr"),
+        );
+        openssl(
+            folder.path(),
+            &format!(
+                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 \
+                 -extfile san -out {name}.pem"
+            ),
+        );
+    }
+    let (cert, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
+    let arguments = ["--cert", &cert, "--key", &key, "--client-ca", &ca];
+    let server = Standalone::start(env!("CARGO_BIN_EXE_standalone"), &arguments);
+    let address = format!("https://{}", server.address());
+    let trusting = Etcdctl::new(&address).with(&["--cacert", &ca, "--dial-timeout=2s"]);
+    let (own, own_key) = (path("client.pem"), path("client.key"));
+    let known = trusting.clone().with(&["--cert", &own, "--key", &own_key]);
+    assert_eq!(known.run(&["put", "a", "1"]), "OK\n");
+    assert_eq!(known.run(&["get", "a"]), "a\n1\n");
+    let _ = trusting.with(&["--command-timeout=2s"]).fail(&["get", "a"]);
 }

@@ -18,6 +18,7 @@ mod single;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready as ready_or};
 
 use futures_core::Stream;
@@ -240,10 +241,10 @@ impl<S: Store> WatchStream<S> {
     /// The id of a new watch: the one asked for, or with 0 the next that is free.
     fn name(&mut self, asked: i64) -> Result<i64, Refusal> {
         if asked != 0 {
-            return match self.watches.contains_key(&asked) {
-                true => Err(Refusal::DuplicateWatch),
-                false => Ok(asked),
-            };
+            if self.watches.contains_key(&asked) {
+                return Err(Refusal::DuplicateWatch);
+            }
+            return Ok(asked);
         }
         while self.watches.contains_key(&self.next_id) {
             self.next_id += 1;
@@ -276,7 +277,7 @@ impl<S: Store> WatchStream<S> {
     }
 
     /// Lets a watch have its say.
-    fn hear(&mut self, bell: &std::sync::Arc<Bell>) -> Result<(), Status> {
+    fn hear(&mut self, bell: &Arc<Bell>) -> Result<(), Status> {
         self.progress.said();
         let watch = self.watches.get_mut(&bell.id);
         let Some(watch) = watch.filter(|watch| watch.owns(bell)) else {
