@@ -47,7 +47,7 @@ python:
 # The crate etcd-client needs protoc to be built, so it is in no package of the workspace.
 .PHONY: rust-client
 rust-client:
-	@$(MAKE) -s packages DEBIAN_PACKAGES=protobuf-compiler
+	@$(MAKE) -s packages DEBIAN_PACKAGES='protobuf-compiler libprotobuf-dev'
 	$(CARGO) build -q --manifest-path tests/etcd-client/Cargo.toml --target-dir target/etcd-client
 
 .PHONY: proto

@@ -308,6 +308,8 @@ impl<S: Store> WatchStream<S> {
         }
         match self.progress.poll(cx, self.ready.len()) {
             Poll::Pending => Ok(false),
+            // The watches say so themselves, behind what they still have to deliver.
+            Poll::Ready(Err(_)) if !self.watches.is_empty() => Ok(true),
             Poll::Ready(Err(_)) => Err(Refusal::Stopped.into()),
             Poll::Ready(Ok((why, target))) => {
                 self.report(why, target);

@@ -47,15 +47,24 @@ async fn kv(client: &mut Client) -> Result<(), Error> {
     assert!(!client.txn(transaction("3")).await?.succeeded());
     let all = Some(DeleteOptions::new().with_prefix().with_prev_key());
     let deleted = client.delete("kv/", all).await?;
-    assert_eq!((deleted.deleted(), deleted.prev_kvs()[0].value()), (1, &b"4"[..]));
+    assert_eq!(
+        (deleted.deleted(), deleted.prev_kvs()[0].value()),
+        (1, &b"4"[..])
+    );
     client.compact(before, None).await?;
-    client.compact(before, None).await.expect_err("it is compacted");
+    client
+        .compact(before, None)
+        .await
+        .expect_err("it is compacted");
     Ok(())
 }
 
 async fn watch(client: &mut Client) -> Result<(), Error> {
     let mut stream = client
-        .watch("w/", Some(WatchOptions::new().with_prefix().with_prev_key()))
+        .watch(
+            "w/",
+            Some(WatchOptions::new().with_prefix().with_prev_key()),
+        )
         .await?;
     let put = client.put("w/a", "1", None).await?;
     client.put("w/a", "2", None).await?;
@@ -70,9 +79,10 @@ async fn watch(client: &mut Client) -> Result<(), Error> {
 
     let past = WatchOptions::new().with_start_revision(start);
     let mut past = client.watch("w/a", Some(past)).await?;
-    let mut revisions = Vec::new();
+    let (mut revisions, mut id) = (Vec::new(), -1);
     while revisions.len() < 3 {
         let response = past.message().await?.expect("no end");
+        id = response.watch_id();
         let of = |event: &etcd_client::Event| event.kv().expect("a key").mod_revision();
         revisions.extend(response.events().iter().map(of));
     }
@@ -80,7 +90,7 @@ async fn watch(client: &mut Client) -> Result<(), Error> {
     past.request_progress().await?;
     let progress = past.message().await?.expect("no end");
     assert_eq!(progress.header().expect("a header").revision(), start + 2);
-    past.cancel().await?;
+    past.cancel(id).await?;
     assert!(past.message().await?.expect("an answer").canceled());
     Ok(())
 }

@@ -98,7 +98,8 @@ impl Progress {
         }
     }
 
-    /// Ready once the round is over: why it was held, and what every watch should know by now.
+    /// Ready once the round is over: why it was held, and what every watch should know by now; or
+    /// that the engine has stopped, and nothing more can be said.
     /// `rung` is how many watches have something to say.
     pub(crate) fn poll(
         &mut self,
@@ -111,7 +112,10 @@ impl Progress {
         if let Stage::Dispatch(reached) = &mut round.stage {
             match Pin::new(reached).poll(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => {
+                    self.round = None;
+                    return Poll::Ready(Err(error));
+                }
                 Poll::Ready(Ok(())) => round.stage = Stage::Say { left: rung },
             }
         }
