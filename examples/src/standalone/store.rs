@@ -19,6 +19,9 @@ use super::view::{Log, Snapshot};
 use super::writer::{Job, Writer};
 use crate::AnyError;
 
+/// How many bytes of the file redb keeps in memory. Its own choice is a gigabyte.
+const CACHE: usize = 128 * 1024 * 1024;
+
 /// How many operations wait for the writer before callers wait to hand in more.
 const QUEUE: usize = 4096;
 
@@ -47,7 +50,8 @@ impl Store {
     pub fn open(folder: &Path, history: usize) -> Result<Self, AnyError> {
         fs::create_dir_all(folder)?;
         let file = folder.join("kvwatch.redb");
-        let database = Arc::new(Database::create(&file)?);
+        let database = Database::builder().set_cache_size(CACHE).create(&file)?;
+        let database = Arc::new(database);
         let cluster = prepare(&database)?;
         let snapshot = Snapshot::of(&database)?;
         let leases = Arc::new(Leases::default());
