@@ -2,9 +2,11 @@
 
 CARGO ?= cargo
 # What the tests need beyond a Rust toolchain, as Debian names it.
-DEBIAN_PACKAGES := git
+DEBIAN_PACKAGES := git etcd-server etcd-client openssl python3-venv
+# And of Python, a client of etcd.
+PYTHON_CLIENT := aetcd==1.0.0
 # Of package kvwatch; each of them, and each combination, must build without a warning.
-FEATURES := tokio async-std flume
+FEATURES := tokio async-std flume etcd-server
 
 .DEFAULT_GOAL := help
 
@@ -17,7 +19,7 @@ quickstart: ## the main job: a small store on redb, watched in every way
 	$(CARGO) run --release --example quickstart
 
 .PHONY: test
-test: packages models ## every test; installs the Debian packages they need if they are missing
+test: packages python rust-client models ## every test; installs the Debian packages they need if they are missing
 	$(CARGO) test --workspace --all-features --no-fail-fast
 
 # Does nothing where everything is there. Elsewhere it says what it installs.
@@ -34,6 +36,23 @@ packages:
 	echo "installing Debian packages that the tests need:$$missing"; \
 	sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
 	$$sudo apt-get update -q && $$sudo apt-get install -q -y --no-install-recommends $$missing
+
+# Does nothing where it is there.
+.PHONY: python
+python:
+	@target/python/bin/pip freeze 2>/dev/null | grep -qx '$(PYTHON_CLIENT)' && exit 0; \
+	echo "installing $(PYTHON_CLIENT) from PyPI into target/python"; \
+	python3 -m venv target/python && target/python/bin/pip install -q $(PYTHON_CLIENT)
+
+# The crate etcd-client needs protoc to be built, so it is in no package of the workspace.
+.PHONY: rust-client
+rust-client:
+	@$(MAKE) -s packages DEBIAN_PACKAGES='protobuf-compiler libprotobuf-dev'
+	$(CARGO) build -q --manifest-path tests/etcd-client/Cargo.toml --target-dir target/etcd-client
+
+.PHONY: proto
+proto: ## write the generated code of the etcd services anew, from adapters/proto
+	$(CARGO) run -q -p kvwatch-proto
 
 .PHONY: models
 models: ## the engine under loom (every schedule of its parts) and shuttle (random schedules of all)
@@ -77,6 +96,15 @@ soak: ## ten minutes of random rounds on real threads, judged (MINUTES=n for mor
 	$(MAKE) models KVWATCH_SCHEDULES=$(or $(SCHEDULES),20000)
 	$(CARGO) run --release -p kvwatch-tests --bin soak $(MINUTES)
 
+.PHONY: crashes
+crashes: ## kill -9 the standalone server fifty times under load, judged (KILLS=n for more)
+	KILLS=$(or $(KILLS),50) $(CARGO) test -p kvwatch-tests --test etcd_crash -- --nocapture
+
+.PHONY: standalone
+standalone: ## a single-node server for etcd's clients (DATA=folder, LISTEN=address)
+	$(CARGO) run --release --example standalone -- --data $(or $(DATA),target/standalone) \
+	  --listen $(or $(LISTEN),127.0.0.1:2379)
+
 .PHONY: fuzz
 fuzz: ## ten minutes of each fuzz target (SECONDS=n for more); needs nightly Rust and cargo-fuzz
 	for target in selectors operations; do \
@@ -114,7 +142,8 @@ features: ## build every combination of features, warnings denied
 	  number=$$(( number + 1 )); \
 	done
 	@for feature in $(FEATURES) none; do \
-	  others=$$(echo '$(FEATURES) smol tonic' | tr ' ' '\n' | grep -v -x $$feature | paste -s -d '|'); \
+	  own="$$feature"; [ $$feature != etcd-server ] || own='tonic|prost|tokio'; \
+	  others=$$(echo '$(FEATURES) smol tonic prost' | tr ' ' '\n' | grep -v -x -E "$$own" | paste -s -d '|'); \
 	  if $(CARGO) tree -e normal --prefix none -p kvwatch --features "$${feature#none}" | grep -E "^($$others) "; then \
 	    echo "kvwatch with [$${feature#none}] pulls this in without being asked to"; exit 1; \
 	  fi; \

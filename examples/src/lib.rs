@@ -1,12 +1,13 @@
 //! Programs that show kvwatch at work, and what they share: [`store`], a small key-value store
 //! that publishes what it commits, [`input`], where changes come from, and [`Folder`], where a
-//! store is.
+//! store is. [`standalone`] is a server with a store of its own.
 
 pub mod config_reload;
 pub mod input;
 pub mod lock_wait;
 pub mod quickstart;
 pub mod service_discovery;
+pub mod standalone;
 pub mod store;
 
 use std::fmt::Display;

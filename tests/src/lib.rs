@@ -6,6 +6,7 @@
 
 pub mod bodies;
 pub mod committed;
+pub mod etcd;
 pub mod fuzz;
 pub mod judge;
 pub mod mirrors;

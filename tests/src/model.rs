@@ -357,7 +357,7 @@ impl Watching {
 
     /// Whether everything that was taken out of the queue has been handed out.
     fn watcher_is_dry(&self) -> bool {
-        self.watcher.len() == self.queued.iter().sum()
+        self.watcher.len() == self.queued.iter().sum::<usize>()
     }
 
     /// What a transaction means for a watcher that cancels.

@@ -1,0 +1,181 @@
+//! What a store is asked to run: one call of a client, with etcd's rules in it.
+
+use bytes::Bytes;
+
+use super::check;
+use super::error::{Fault, Refusal, StoreError};
+use super::lease::{MAX_TTL, MIN_TTL};
+use super::range;
+use super::store::{Read, Write};
+use super::txn;
+use super::wire::etcdserverpb::{
+    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
+    TxnRequest, TxnResponse,
+};
+use super::write::{Frozen, Turn};
+
+/// A call that only reads.
+#[derive(Debug)]
+#[must_use = "a query does nothing before it is run"]
+pub struct Query(Reading);
+
+#[derive(Debug)]
+enum Reading {
+    Range(RangeRequest),
+    Txn(TxnRequest),
+    LeaseKeys(i64),
+}
+
+impl Query {
+    pub(crate) fn range(request: RangeRequest) -> Result<Self, Refusal> {
+        check::range(&request)?;
+        Ok(Self(Reading::Range(request)))
+    }
+
+    pub(crate) fn lease_keys(lease: i64) -> Self {
+        Self(Reading::LeaseKeys(lease))
+    }
+
+    /// Whether it reads one key at most: that is done soon, while anything else may read the
+    /// whole store, and should not hold up a thread that others need.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        matches!(&self.0, Reading::Range(request) if request.range_end.is_empty())
+    }
+
+    /// Reads. To be called once, in [`Store::read`](super::Store::read).
+    ///
+    /// # Errors
+    /// What the view failed with.
+    pub fn run(self, view: &dyn Read) -> Result<Answer, StoreError> {
+        let done = match self.0 {
+            Reading::Range(request) => {
+                range::range(view, view.revision(), &request).map(Reply::Range)
+            }
+            Reading::Txn(request) => {
+                let mut frozen = Frozen(view);
+                txn::run(&mut Turn::new(&mut frozen), &request).map(Reply::Txn)
+            }
+            Reading::LeaseKeys(lease) => view
+                .lease_keys(lease)
+                .map(Reply::LeaseKeys)
+                .map_err(Fault::Store),
+        };
+        Answer::of(done)
+    }
+}
+
+/// A call that may write.
+#[derive(Debug)]
+#[must_use = "an operation does nothing before it is run"]
+pub struct Operation(Writing);
+
+#[derive(Debug)]
+enum Writing {
+    Put(PutRequest),
+    Delete(DeleteRangeRequest),
+    Txn(TxnRequest),
+    Compact { revision: i64, physical: bool },
+    Grant { lease: i64, ttl: i64 },
+    Revoke { lease: i64 },
+}
+
+/// What a transaction asks for: a query where it cannot write, whatever its conditions say.
+pub(crate) enum Asked {
+    Query(Query),
+    Operation(Operation),
+}
+
+impl Operation {
+    pub(crate) fn put(request: PutRequest) -> Result<Self, Refusal> {
+        check::put(&request)?;
+        Ok(Self(Writing::Put(request)))
+    }
+
+    pub(crate) fn delete(request: DeleteRangeRequest) -> Result<Self, Refusal> {
+        check::delete(&request)?;
+        Ok(Self(Writing::Delete(request)))
+    }
+
+    pub(crate) fn txn(request: TxnRequest, most: usize) -> Result<Asked, Refusal> {
+        check::txn(&request, most)?;
+        Ok(if txn::only_reads(&request) {
+            Asked::Query(Query(Reading::Txn(request)))
+        } else {
+            Asked::Operation(Self(Writing::Txn(request)))
+        })
+    }
+
+    pub(crate) fn compact(revision: i64, physical: bool) -> Self {
+        Self(Writing::Compact { revision, physical })
+    }
+
+    /// A lease of at least `ttl` seconds; with 0 as its name, one is chosen.
+    pub(crate) fn grant(lease: i64, ttl: i64) -> Result<Self, Refusal> {
+        if ttl > MAX_TTL {
+            return Err(Refusal::LeaseTooLong);
+        }
+        let ttl = ttl.max(MIN_TTL);
+        Ok(Self(Writing::Grant { lease, ttl }))
+    }
+
+    /// Ends a lease: all its keys are deleted, in one revision. It is what a store runs when a
+    /// lease has [`expired`](super::Leases::expired); where there is no such lease, it does
+    /// nothing.
+    pub fn revoke(lease: i64) -> Self {
+        Self(Writing::Revoke { lease })
+    }
+
+    /// Reads and writes. To be called once, in the transaction of
+    /// [`Store::write`](super::Store::write).
+    ///
+    /// What etcd's rules refuse is refused before anything is written, and is an answer too.
+    ///
+    /// # Errors
+    /// What the transaction failed with: nothing of it may remain then.
+    pub fn run(self, transaction: &mut dyn Write) -> Result<Answer, StoreError> {
+        let mut turn = Turn::new(transaction);
+        let done = match self.0 {
+            Writing::Put(request) => turn.put_call(request).map(Reply::Put),
+            Writing::Delete(request) => turn.delete_range(request).map(Reply::Delete),
+            Writing::Txn(request) => txn::run(&mut turn, &request).map(Reply::Txn),
+            Writing::Compact { revision, physical } => {
+                turn.compact(revision, physical).map(|()| Reply::Compacted)
+            }
+            Writing::Grant { lease, ttl } => turn
+                .grant(lease, ttl)
+                .map(|lease| Reply::Granted { lease, ttl }),
+            Writing::Revoke { lease } => turn
+                .revoke(lease)
+                .map(|revision| Reply::Revoked { revision }),
+        };
+        Answer::of(done)
+    }
+}
+
+/// What an [`Operation`] or a [`Query`] answers; only for the service that asked.
+#[derive(Debug)]
+#[must_use = "an answer is what the client waits for"]
+pub struct Answer(pub(crate) Result<Reply, Refusal>);
+
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Range(RangeResponse),
+    Put(PutResponse),
+    Delete(DeleteRangeResponse),
+    Txn(TxnResponse),
+    Compacted,
+    Granted { lease: i64, ttl: i64 },
+    Revoked { revision: i64 },
+    LeaseKeys(Vec<Bytes>),
+}
+
+impl Answer {
+    fn of(done: Result<Reply, Fault>) -> Result<Self, StoreError> {
+        match done {
+            Ok(reply) => Ok(Self(Ok(reply))),
+            Err(Fault::Refused(refusal)) => Ok(Self(Err(refusal))),
+            Err(Fault::Store(error)) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Transactions: conditions first, then what must hold for the chosen branches, then their
+//! operations in order.
+
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+use super::error::{Fault, Refusal};
+use super::header;
+use super::keys::KeyRange;
+use super::range;
+use super::store::Read;
+use super::wire::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use super::wire::etcdserverpb::request_op::Request;
+use super::wire::etcdserverpb::response_op::Response;
+use super::wire::etcdserverpb::{
+    Compare, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
+};
+use super::wire::mvccpb::KeyValue;
+use super::write::Turn;
+
+/// Which branch of a transaction runs, and of those within that branch, in order.
+struct Path {
+    succeeded: bool,
+    within: Vec<Path>,
+}
+
+/// Whether nothing in it, in any branch, can write.
+pub(crate) fn only_reads(request: &TxnRequest) -> bool {
+    let mut all = request.success.iter().chain(&request.failure);
+    all.all(|operation| match &operation.request {
+        Some(Request::RequestPut(_) | Request::RequestDeleteRange(_)) => false,
+        Some(Request::RequestTxn(nested)) => only_reads(nested),
+        Some(Request::RequestRange(_)) | None => true,
+    })
+}
+
+/// Its look was checked before. All conditions see the store as it was before the transaction.
+pub(crate) fn run(turn: &mut Turn<'_>, request: &TxnRequest) -> Result<TxnResponse, Fault> {
+    let path = choose(turn.view(), request)?;
+    check(turn, request, &path, &check_put)?;
+    check(turn, request, &path, &check_range)?;
+    let mut response = apply(turn, request, &path)?;
+    response.header = header::at(turn.now());
+    Ok(response)
+}
+
+fn branch<'a>(request: &'a TxnRequest, path: &Path) -> &'a [RequestOp] {
+    if path.succeeded {
+        &request.success
+    } else {
+        &request.failure
+    }
+}
+
+fn nested(operation: &RequestOp) -> Option<&TxnRequest> {
+    match &operation.request {
+        Some(Request::RequestTxn(nested)) => Some(nested),
+        _ => None,
+    }
+}
+
+fn choose(view: &dyn Read, request: &TxnRequest) -> Result<Path, Fault> {
+    let mut path = Path {
+        succeeded: true,
+        within: Vec::new(),
+    };
+    for compare in &request.compare {
+        path.succeeded = path.succeeded && holds(view, compare)?;
+    }
+    for nested in branch(request, &path).iter().filter_map(nested) {
+        path.within.push(choose(view, nested)?);
+    }
+    Ok(path)
+}
+
+/// Shows every operation on the path to `check`.
+fn check(
+    turn: &Turn<'_>,
+    request: &TxnRequest,
+    path: &Path,
+    check_one: &dyn Fn(&Turn<'_>, &Request) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut within = path.within.iter();
+    for operation in branch(request, path) {
+        match (nested(operation), &operation.request) {
+            (Some(nested), _) => {
+                let path = within.next().expect("a path for each");
+                check(turn, nested, path, check_one)?;
+            }
+            (None, Some(request)) => check_one(turn, request)?,
+            (None, None) => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_put(turn: &Turn<'_>, request: &Request) -> Result<(), Fault> {
+    if let Request::RequestPut(put) = request {
+        turn.check_kept(put)?;
+        turn.check_lease(put.lease)?;
+    }
+    Ok(())
+}
+
+fn check_range(turn: &Turn<'_>, request: &Request) -> Result<(), Fault> {
+    if let Request::RequestRange(request) = request {
+        range::readable(turn.view(), turn.before(), request.revision)?;
+    }
+    Ok(())
+}
+
+fn apply(turn: &mut Turn<'_>, request: &TxnRequest, path: &Path) -> Result<TxnResponse, Fault> {
+    let mut within = path.within.iter();
+    let mut responses = Vec::new();
+    for operation in branch(request, path) {
+        let response = match operation.request.clone() {
+            Some(Request::RequestRange(request)) => {
+                let now = turn.now();
+                Response::ResponseRange(range::range(turn.view(), now, &request)?)
+            }
+            Some(Request::RequestPut(request)) => Response::ResponsePut(turn.put(request)?),
+            Some(Request::RequestDeleteRange(request)) => {
+                Response::ResponseDeleteRange(turn.delete_range(request)?)
+            }
+            Some(Request::RequestTxn(request)) => {
+                let path = within.next().expect("a path for each");
+                Response::ResponseTxn(apply(turn, &request, path)?)
+            }
+            None => return Err(Refusal::KeyNotFound.into()),
+        };
+        responses.push(ResponseOp {
+            response: Some(response),
+        });
+    }
+    Ok(TxnResponse {
+        // As etcd leaves it for transactions within others.
+        header: Some(ResponseHeader::default()),
+        succeeded: path.succeeded,
+        responses,
+    })
+}
+
+/// Whether a condition holds for every key of its range. Where there is none, it is compared with
+/// a key that was never put; but no value is equal to one that is not there, nor different.
+fn holds(view: &dyn Read, compare: &Compare) -> Result<bool, Fault> {
+    let keys = KeyRange::from_wire(compare.key.clone(), compare.range_end.clone());
+    let (mut any, mut all) = (false, true);
+    if !keys.is_empty() {
+        view.scan(&keys, view.revision(), &mut |kv| {
+            any = true;
+            all = holds_for(compare, &kv);
+            if all {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+    }
+    if any {
+        return Ok(all);
+    }
+    let of_value = compare.target == CompareTarget::Value as i32;
+    Ok(!of_value && holds_for(compare, &KeyValue::default()))
+}
+
+fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
+    let given = compare.target_union.as_ref();
+    // What is not given, or given for another target, counts as 0 or empty.
+    let number =
+        |is: i64, pick: fn(&TargetUnion) -> Option<i64>| is.cmp(&given.and_then(pick).unwrap_or(0));
+    let ordering = match CompareTarget::try_from(compare.target) {
+        Ok(CompareTarget::Version) => number(kv.version, |given| match given {
+            TargetUnion::Version(number) => Some(*number),
+            _ => None,
+        }),
+        Ok(CompareTarget::Create) => number(kv.create_revision, |given| match given {
+            TargetUnion::CreateRevision(number) => Some(*number),
+            _ => None,
+        }),
+        Ok(CompareTarget::Mod) => number(kv.mod_revision, |given| match given {
+            TargetUnion::ModRevision(number) => Some(*number),
+            _ => None,
+        }),
+        Ok(CompareTarget::Lease) => number(kv.lease, |given| match given {
+            TargetUnion::Lease(number) => Some(*number),
+            _ => None,
+        }),
+        Ok(CompareTarget::Value) => match given {
+            Some(TargetUnion::Value(value)) => kv.value.cmp(value),
+            _ => kv.value[..].cmp(b""),
+        },
+        Err(_) => Ordering::Equal,
+    };
+    match CompareResult::try_from(compare.result) {
+        Ok(CompareResult::Equal) => ordering.is_eq(),
+        Ok(CompareResult::NotEqual) => ordering.is_ne(),
+        Ok(CompareResult::Greater) => ordering.is_gt(),
+        Ok(CompareResult::Less) => ordering.is_lt(),
+        Err(_) => true,
+    }
+}

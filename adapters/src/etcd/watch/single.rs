@@ -1,0 +1,252 @@
+//! One watch of a stream: a watcher of the hub, and what its client asked for.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use prost::Message;
+
+use super::ready::Bell;
+use crate::etcd::error::Refusal;
+use crate::etcd::service::Etcd;
+use crate::etcd::store::Store;
+use crate::etcd::wire::etcdserverpb::{WatchCreateRequest, WatchResponse, watch_create_request};
+use crate::etcd::wire::mvccpb::Event;
+use crate::{Filter, Lagged, RecvError, Revision, WatchOptions, Watcher};
+
+/// What a client asked of a watch, beyond its keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// 0: from now on.
+    pub(crate) start: Revision,
+    pub(crate) prev_kv: bool,
+    pub(crate) fragment: bool,
+    pub(crate) progress: bool,
+    filter: Option<Filter>,
+}
+
+impl Wanted {
+    pub(crate) fn of(request: &WatchCreateRequest) -> Result<Self, Refusal> {
+        let start = Revision::try_from(request.start_revision);
+        let asked =
+            |filter: watch_create_request::FilterType| request.filters.contains(&filter.into());
+        let no_put = asked(watch_create_request::FilterType::Noput);
+        let no_delete = asked(watch_create_request::FilterType::Nodelete);
+        Ok(Self {
+            start: start.map_err(|_| Refusal::NegativeStart)?,
+            prev_kv: request.prev_kv,
+            fragment: request.fragment,
+            progress: request.progress_notify,
+            filter: match (no_put, no_delete) {
+                (false, false) => Some(Filter::All),
+                (false, true) => Some(Filter::Puts),
+                (true, false) => Some(Filter::Deletes),
+                (true, true) => None,
+            },
+        })
+    }
+
+    pub(crate) fn options(&self, waiting_bytes: usize) -> WatchOptions {
+        let options = WatchOptions::new()
+            .prev_value(self.prev_kv)
+            .filter(self.filter.unwrap_or_default())
+            .capacity_bytes(waiting_bytes);
+        match self.start {
+            0 => options,
+            start => options.start_revision(start),
+        }
+    }
+}
+
+/// One watch.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    watcher: Watcher,
+    wanted: Wanted,
+    bell: Arc<Bell>,
+    /// Of the bell.
+    waker: Waker,
+    /// The last revision of which it was told, by an event or as progress.
+    told: Revision,
+    /// Nothing was sent since the last look.
+    quiet: bool,
+}
+
+/// What a watch has to say.
+pub(crate) enum Said {
+    Events(Vec<WatchResponse>),
+    /// It can no longer get what it wanted; reading succeeds from this revision on.
+    Compacted(Revision),
+    Nothing,
+    /// The engine has stopped.
+    Ended,
+}
+
+impl Watch {
+    pub(crate) fn new(watcher: Watcher, wanted: Wanted, bell: Arc<Bell>) -> Self {
+        let waker = Waker::from(Arc::clone(&bell));
+        Self {
+            watcher,
+            wanted,
+            bell,
+            waker,
+            told: 0,
+            quiet: true,
+        }
+    }
+
+    /// Whether this bell is its own, and not that of one that had its id before.
+    pub(crate) fn owns(&self, bell: &Arc<Bell>) -> bool {
+        Arc::ptr_eq(&self.bell, bell)
+    }
+
+    /// Takes all that is at hand, at most one step of the history where it is behind.
+    pub(crate) fn poll<S: Store>(&mut self, etcd: &Etcd<S>) -> Said {
+        let mut cx = Context::from_waker(&self.waker);
+        let batch = match self.watcher.poll_recv_batch(&mut cx) {
+            Poll::Pending => return Said::Nothing,
+            Poll::Ready(Err(RecvError::Lagged(Lagged { to, .. }))) => {
+                return Said::Compacted(to.saturating_add(1));
+            }
+            Poll::Ready(Err(_)) => return Said::Ended,
+            Poll::Ready(Ok(batch)) => batch,
+        };
+        // There may be more.
+        self.bell.ring();
+        if self.wanted.filter.is_none() {
+            return Said::Nothing;
+        }
+        let mut pages = Pages::new(
+            self.bell.id,
+            self.wanted.fragment,
+            etcd.limits.message_bytes,
+        );
+        for event in &batch {
+            pages.add(event.revision(), etcd.store.event(event));
+        }
+        self.told = batch.last_revision();
+        self.quiet = false;
+        Said::Events(pages.finish())
+    }
+
+    /// Up to where its client can be told that it knows everything, if that is `wanted` or
+    /// beyond, and not below where it starts.
+    pub(crate) fn known(&self, wanted: Revision) -> Option<Revision> {
+        let known = self.watcher.progress();
+        let due = known >= wanted.max(self.wanted.start);
+        // Nor is a watch that starts in the future told of what lies between.
+        let begun = self.wanted.start <= wanted;
+        (due && begun).then_some(known)
+    }
+
+    /// Whether it asked for progress, and nothing was sent since this was asked before.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let quiet = self.quiet;
+        self.quiet = true;
+        self.wanted.progress && quiet
+    }
+
+    pub(crate) fn wants_progress(&self) -> bool {
+        self.wanted.progress
+    }
+
+    pub(crate) fn told(&self) -> Revision {
+        self.told
+    }
+}
+
+/// Gathers events into responses of about the size allowed. A revision is split only where the
+/// client can put fragments together.
+struct Pages {
+    id: i64,
+    fragment: bool,
+    most: usize,
+    done: Vec<WatchResponse>,
+    page: Vec<Event>,
+    bytes: usize,
+    last: Revision,
+}
+
+impl Pages {
+    fn new(id: i64, fragment: bool, most: usize) -> Self {
+        Self {
+            id,
+            fragment,
+            most,
+            done: Vec::new(),
+            page: Vec::new(),
+            bytes: 0,
+            last: 0,
+        }
+    }
+
+    fn add(&mut self, revision: Revision, event: Event) {
+        // The event's own field takes a few bytes more.
+        let bytes = event.encoded_len() + 8;
+        let full = !self.page.is_empty() && self.bytes + bytes > self.most;
+        if full && revision != self.last {
+            self.turn(false);
+        } else if full && self.fragment {
+            self.turn(true);
+        }
+        self.page.push(event);
+        self.bytes += bytes;
+        self.last = revision;
+    }
+
+    /// The header's revision is that of the last event: a client that goes by it misses nothing.
+    fn turn(&mut self, fragment: bool) {
+        self.done.push(WatchResponse {
+            header: crate::etcd::header::at(self.last),
+            watch_id: self.id,
+            fragment,
+            events: std::mem::take(&mut self.page),
+            ..WatchResponse::default()
+        });
+        self.bytes = 0;
+    }
+
+    fn finish(mut self) -> Vec<WatchResponse> {
+        self.turn(false);
+        self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::wire::mvccpb::KeyValue;
+
+    fn paged(fragment: bool, revisions: &[Revision]) -> Vec<(i64, usize, bool)> {
+        // Each event is 108 bytes or so, a page 250.
+        let mut pages = Pages::new(3, fragment, 250);
+        for revision in revisions {
+            let kv = KeyValue {
+                value: vec![0; 90].into(),
+                ..KeyValue::default()
+            };
+            let event = Event {
+                kv: Some(kv),
+                ..Event::default()
+            };
+            pages.add(*revision, event);
+        }
+        let shape = |page: WatchResponse| {
+            let revision = page.header.unwrap().revision;
+            (revision, page.events.len(), page.fragment)
+        };
+        pages.finish().into_iter().map(shape).collect()
+    }
+
+    #[test]
+    fn a_page_ends_between_revisions() {
+        assert_eq!(paged(false, &[1, 2, 3]), [(2, 2, false), (3, 1, false)]);
+        assert_eq!(paged(true, &[1, 2, 3]), [(2, 2, false), (3, 1, false)]);
+    }
+
+    #[test]
+    fn a_revision_is_split_only_into_fragments() {
+        assert_eq!(paged(false, &[1, 2, 2, 2, 2]), [(2, 5, false)]);
+        let fragments = [(2, 2, true), (2, 2, true), (2, 1, false)];
+        assert_eq!(paged(true, &[2, 2, 2, 2, 2]), fragments);
+    }
+}

@@ -1,0 +1,390 @@
+//! The same calls to a real etcd and to ours, and whether the answers are the same.
+//!
+//! Both start empty and get every call of every sequence, so that even their revisions are the
+//! same. Every field of every answer is compared, but for these:
+//!
+//! | what differs | why |
+//! | --- | --- |
+//! | `cluster_id`, `member_id`, `raft_term` | each server has its own |
+//! | how events are spread over responses, and those responses' header | depends on time: the events of each watch are compared, in order, with every field. Ours names the revision of the response's last event; etcd names the present one where it reads on |
+//! | what is left of a lease, by a second | depends on time |
+//! | the order in which leases, and the keys of one, are listed | etcd lists keys out of a hash map |
+//! | a delete up to `"\0"` in a transaction beside a put in its range | ours refuses it as a duplicate key; etcd 3.4.23 lets it pass, and crashes if the put ignores its value: not generated |
+//! | sort targets and orders that do not exist | ours refuses them as later etcds do; etcd 3.4.23 crashes: not generated |
+//! | a compaction up to revision 0 | ours refuses it as compacted; etcd takes the first one, which does nothing, and refuses the others: not generated |
+//! | the id of a watch that was cancelled as compacted | ours is free again; etcd keeps it until the client cancels the watch too, and answers that: such ids are not used again |
+//! | a watch from a negative revision | ours refuses it; etcd 3.4.23 disturbs other watches: not generated |
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use kvwatch::etcd::wire::etcdserverpb::response_op::Response;
+use kvwatch::etcd::wire::etcdserverpb::{
+    LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest, ResponseHeader, TxnResponse,
+    WatchCreateRequest, WatchResponse,
+};
+use kvwatch::etcd::wire::mvccpb::Event;
+use tonic::Status;
+
+use super::generate::{Generator, Step};
+use super::{Client, WatchStream};
+
+/// The id of the watch that tells how far a stream is.
+const FENCE: i64 = 9999;
+
+/// Its key.
+const FENCE_KEY: &str = "~fence";
+
+/// Both servers.
+#[derive(Debug)]
+pub struct Pair {
+    ours: Client,
+    theirs: Client,
+    /// What all sequences so far have compacted.
+    compacted: i64,
+}
+
+/// One server's side of a sequence.
+struct Side {
+    client: Client,
+    stream: Option<WatchStream>,
+    seen: Seen,
+    /// A watch from the past was opened since the last look.
+    past: bool,
+    /// What all sequences so far have compacted.
+    compacted: i64,
+}
+
+/// What came on a watch stream: whatever order it may be compared in.
+#[derive(Debug, Default, PartialEq)]
+struct Seen {
+    /// Responses without events, as they came.
+    control: Vec<WatchResponse>,
+    /// The events of each watch.
+    events: BTreeMap<i64, Vec<Event>>,
+    fences: usize,
+}
+
+impl Pair {
+    /// Our server and a real one, both new.
+    #[must_use]
+    pub fn new(ours: Client, theirs: Client) -> Self {
+        Self {
+            ours,
+            theirs,
+            compacted: 0,
+        }
+    }
+
+    /// Runs one sequence; says what was different.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub async fn run(&mut self, seed: u64, steps: usize) -> Result<(), String> {
+        let named = |what: String| format!("seed {seed}: {what}");
+        let revision = self
+            .ours
+            .revision()
+            .await
+            .map_err(|status| named(status.to_string()))?;
+        let mut generator = Generator::new(seed, revision);
+        let mut sides = [self.ours.clone(), self.theirs.clone()].map(|client| Side {
+            client,
+            stream: None,
+            seen: Seen::default(),
+            past: false,
+            compacted: self.compacted,
+        });
+        if let Some(first) = generator.first() {
+            same(&mut sides, &mut generator, &first)
+                .await
+                .map_err(named)?;
+            self.compacted = sides[0].compacted;
+        }
+        let watching = seed.is_multiple_of(2);
+        if watching {
+            for side in &mut sides {
+                side.open().await;
+            }
+        }
+        for _ in 0..steps {
+            let step = generator.step(watching);
+            if watching && matches!(step, Step::Cancel(_)) {
+                settle(&mut sides).await.map_err(named)?;
+            }
+            same(&mut sides, &mut generator, &step)
+                .await
+                .map_err(named)?;
+        }
+        if watching {
+            settle(&mut sides).await.map_err(named)?;
+        }
+        // The next sequence finds no leases of this one.
+        for lease in [11, 12, 13] {
+            same(&mut sides, &mut generator, &Step::Revoke(lease))
+                .await
+                .map_err(named)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes one call to both.
+async fn same(sides: &mut [Side; 2], generator: &mut Generator, step: &Step) -> Result<(), String> {
+    let [ours, theirs] = sides;
+    let (our, revision) = ours.call(step).await;
+    let (their, _) = theirs.call(step).await;
+    if our != their {
+        return Err(format!("{step:#?}\n ours: {our}\netcd: {their}"));
+    }
+    if let Some(revision) = revision {
+        generator.revision = revision;
+    }
+    Ok(())
+}
+
+/// Waits until both watch streams have brought the same.
+async fn settle(sides: &mut [Side; 2]) -> Result<(), String> {
+    for side in &mut *sides {
+        side.fence().await;
+    }
+    let [_, theirs] = &mut *sides;
+    if std::mem::take(&mut theirs.past) {
+        // A real etcd looks after watches from the past ten times a second.
+        theirs.read_within(120).await;
+    }
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let [ours, theirs] = &mut *sides;
+        if ours.seen == theirs.seen {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err(format!(
+                "watch streams:\n ours: {:#?}\netcd: {:#?}",
+                ours.seen, theirs.seen
+            ));
+        }
+        ours.read_within(10).await;
+        theirs.read_within(10).await;
+    }
+}
+
+impl Side {
+    async fn open(&mut self) {
+        let fence = WatchCreateRequest {
+            key: FENCE_KEY.into(),
+            watch_id: FENCE,
+            ..WatchCreateRequest::default()
+        };
+        self.stream = Some(self.client.watch_with(fence).await.expect("a stream"));
+        self.read_until(|seen| seen.control.len() == 1).await;
+    }
+
+    /// What was written before this has arrived, but for what watches from the past read on
+    /// their own.
+    async fn fence(&mut self) {
+        let fences = self.seen.fences;
+        self.client.put(FENCE_KEY, "").await.expect("a put");
+        self.read_until(|seen| seen.fences > fences).await;
+    }
+
+    async fn read_until(&mut self, done: impl Fn(&Seen) -> bool) {
+        while !done(&self.seen) {
+            let stream = self.stream.as_mut().expect("it is open");
+            let response = stream.next().await.expect("a response");
+            self.seen.add(response);
+        }
+    }
+
+    /// Reads until nothing comes for so long.
+    async fn read_within(&mut self, millis: u64) {
+        let stream = self.stream.as_mut().expect("it is open");
+        while let Some(response) = stream.next_within(millis).await.expect("no end") {
+            self.seen.add(response);
+        }
+    }
+
+    /// Makes a call; returns all that can be compared of its answer, and the revision it named.
+    async fn call(&mut self, step: &Step) -> (String, Option<i64>) {
+        let client = self.client.clone();
+        match step.clone() {
+            Step::Range(request) => show(client.kv().range(request).await, |answer| {
+                anonymous(&mut answer.header)
+            }),
+            Step::Put(request) => show(client.kv().put(request).await, |answer| {
+                anonymous(&mut answer.header)
+            }),
+            Step::Delete(request) => show(client.kv().delete_range(request).await, |answer| {
+                anonymous(&mut answer.header)
+            }),
+            Step::Txn(request) => show(client.kv().txn(request).await, anonymous_txn),
+            Step::Compact(request) => {
+                let revision = request.revision;
+                let answer = client.kv().compact(request).await;
+                if answer.is_ok() {
+                    self.compacted = revision;
+                }
+                show(answer, |answer| anonymous(&mut answer.header))
+            }
+            Step::Grant(request) => show(client.lease().lease_grant(request).await, |answer| {
+                anonymous(&mut answer.header)
+            }),
+            Step::Revoke(id) => {
+                let request = LeaseRevokeRequest { id };
+                show(client.lease().lease_revoke(request).await, |answer| {
+                    anonymous(&mut answer.header)
+                })
+            }
+            Step::KeepAlive(id) => show(keep_alive(&client, id).await, |answer| {
+                anonymous(&mut answer.header)
+            }),
+            Step::TimeToLive(request) => {
+                show(client.lease().lease_time_to_live(request).await, |answer| {
+                    // It has just been granted, or kept alive, or there is none.
+                    answer.ttl = if answer.ttl < 0 { answer.ttl } else { 0 };
+                    answer.keys.sort();
+                    anonymous(&mut answer.header)
+                })
+            }
+            Step::Leases => {
+                let request = LeaseLeasesRequest {};
+                show(client.lease().lease_leases(request).await, |answer| {
+                    answer.leases.sort_by_key(|lease| lease.id);
+                    anonymous(&mut answer.header)
+                })
+            }
+            Step::Watch(request) if self.seen.was_compacted(request.watch_id) => {
+                (String::new(), None)
+            }
+            Step::Cancel(id) if self.seen.was_compacted(id) => (String::new(), None),
+            Step::Watch(request) => {
+                let before = self.seen.created();
+                let start = request.start_revision;
+                self.past |= start != 0;
+                let stream = self.stream.as_ref().expect("it is open");
+                stream.create(request);
+                self.read_until(|seen| seen.created() > before).await;
+                if start != 0 && start < self.compacted {
+                    // A real etcd finds that out a little later.
+                    self.read_until(|seen| !seen.is_open_last()).await;
+                }
+                (String::new(), None)
+            }
+            Step::Cancel(id) => {
+                let open = self.seen.is_open(id);
+                self.stream.as_ref().expect("it is open").cancel(id);
+                if open {
+                    self.read_until(|seen| !seen.is_open(id)).await;
+                }
+                (format!("open: {open}"), None)
+            }
+        }
+    }
+}
+
+impl Seen {
+    fn add(&mut self, mut response: WatchResponse) {
+        if response.events.is_empty() {
+            anonymous(&mut response.header);
+            self.control.push(response);
+        } else if response.watch_id == FENCE {
+            self.fences += response.events.len();
+        } else {
+            let known = response.header.map_or(0, |header| header.revision);
+            for event in &response.events {
+                let revision = event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
+                assert!(revision <= known, "a header below its events");
+            }
+            self.events
+                .entry(response.watch_id)
+                .or_default()
+                .extend(response.events);
+        }
+    }
+
+    fn created(&self) -> usize {
+        self.control
+            .iter()
+            .filter(|response| response.created)
+            .count()
+    }
+
+    /// Whether a watch with this id was cancelled as compacted.
+    fn was_compacted(&self, id: i64) -> bool {
+        let mut control = self.control.iter();
+        control.any(|response| response.watch_id == id && response.compact_revision != 0)
+    }
+
+    /// Whether the watch created last is open.
+    fn is_open_last(&self) -> bool {
+        let last = self.control.iter().rfind(|response| response.created);
+        last.is_some_and(|response| self.is_open(response.watch_id))
+    }
+
+    fn is_open(&self, id: i64) -> bool {
+        let mut control = self.control.iter();
+        let last = control.rfind(|response| response.watch_id == id);
+        last.is_some_and(|response| !response.canceled)
+    }
+}
+
+/// One keep-alive on a stream of its own.
+async fn keep_alive(
+    client: &Client,
+    id: i64,
+) -> Result<tonic::Response<kvwatch::etcd::wire::etcdserverpb::LeaseKeepAliveResponse>, Status> {
+    let requests = futures::stream::iter([LeaseKeepAliveRequest { id }]);
+    let mut answers = client
+        .lease()
+        .lease_keep_alive(requests)
+        .await?
+        .into_inner();
+    let answer = answers.message().await?;
+    Ok(tonic::Response::new(
+        answer.ok_or_else(|| Status::ok("no answer"))?,
+    ))
+}
+
+/// The answer without what is each server's own, as text; and its revision.
+fn show<T: Debug>(
+    answer: Result<tonic::Response<T>, Status>,
+    make_comparable: impl FnOnce(&mut T) -> Option<i64>,
+) -> (String, Option<i64>) {
+    match answer {
+        Ok(answer) => {
+            let mut answer = answer.into_inner();
+            let revision = make_comparable(&mut answer);
+            (format!("{answer:#?}"), revision)
+        }
+        Err(status) => (format!("{:?}: {}", status.code(), status.message()), None),
+    }
+}
+
+/// Takes out who answered; what is left is the revision. Within a transaction nobody is named.
+fn anonymous(header: &mut Option<ResponseHeader>) -> Option<i64> {
+    let header = header.as_mut()?;
+    let ResponseHeader {
+        cluster_id,
+        member_id,
+        raft_term,
+        revision,
+    } = header;
+    for name in [cluster_id, member_id, raft_term] {
+        *name = (*name).min(1);
+    }
+    Some(*revision)
+}
+
+fn anonymous_txn(answer: &mut TxnResponse) -> Option<i64> {
+    for response in &mut answer.responses {
+        match &mut response.response {
+            Some(Response::ResponseTxn(nested)) => drop(anonymous_txn(nested)),
+            Some(Response::ResponseRange(range)) => drop(anonymous(&mut range.header)),
+            Some(Response::ResponsePut(put)) => drop(anonymous(&mut put.header)),
+            Some(Response::ResponseDeleteRange(delete)) => drop(anonymous(&mut delete.header)),
+            None => {}
+        }
+    }
+    anonymous(&mut answer.header)
+}

@@ -1,0 +1,75 @@
+//! The services in the test's own process, over a store of the example.
+
+use std::sync::Arc;
+
+use kvwatch::Hub;
+use kvwatch::etcd::{Etcd, EtcdBuilder};
+use kvwatch_examples::standalone::Store;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use super::Client;
+
+/// A server in this process; it ends when it is dropped.
+#[derive(Debug)]
+pub struct Local {
+    /// The store that is served.
+    pub store: Arc<Store>,
+    address: String,
+    serving: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl Local {
+    /// Starts one with so many events in memory, set up by `configure`.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start(
+        history: usize,
+        configure: impl FnOnce(EtcdBuilder<Store>) -> EtcdBuilder<Store>,
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(Store::open(folder.path(), history).expect("a store"));
+        let etcd = configure(Etcd::builder(store.hub(), Arc::clone(&store))).build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address").to_string();
+        let routes = Server::builder()
+            .add_service(etcd.kv())
+            .add_service(etcd.watch())
+            .add_service(etcd.lease())
+            .add_service(etcd.maintenance())
+            .add_service(etcd.cluster())
+            .add_service(etcd.auth());
+        let serving = tokio::spawn(async move {
+            let served = routes.serve_with_incoming(TcpIncoming::from(listener));
+            served.await.expect("it serves");
+        });
+        Self {
+            store,
+            address,
+            serving,
+            _folder: folder,
+        }
+    }
+
+    /// The store's hub.
+    #[must_use]
+    pub fn hub(&self) -> Hub {
+        self.store.hub()
+    }
+
+    /// Another connection.
+    pub async fn client(&self) -> Client {
+        Client::connect(&self.address).await
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}

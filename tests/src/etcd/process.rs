@@ -1,0 +1,264 @@
+//! Servers as processes of their own, which end with the test.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A free port of this moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// A folder in memory where there is one: a real etcd's syncs take most of a comparison.
+fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).expect("a folder")
+    } else {
+        tempfile::tempdir().expect("a folder")
+    }
+}
+
+/// The example `standalone`, running.
+#[derive(Debug)]
+pub struct Standalone {
+    program: PathBuf,
+    arguments: Vec<String>,
+    folder: TempDir,
+    address: String,
+    child: Child,
+}
+
+impl Standalone {
+    /// Starts `program`, which is the tests' `env!("CARGO_BIN_EXE_standalone")`.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start(program: &str, arguments: &[&str]) -> Self {
+        let folder = scratch();
+        let program = PathBuf::from(program);
+        let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+        let (child, address) = spawn(&program, folder.path(), "127.0.0.1:0", &arguments);
+        Self {
+            program,
+            arguments,
+            folder,
+            address,
+            child,
+        }
+    }
+
+    /// Where it listens, also after a restart.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it as SIGKILL does.
+    ///
+    /// # Panics
+    /// If it is not there to be killed.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it was started here");
+    }
+
+    /// Starts it again, in the same place.
+    pub fn restart(&mut self) {
+        let (child, _) = spawn(
+            &self.program,
+            self.folder.path(),
+            &self.address,
+            &self.arguments,
+        );
+        self.child = child;
+    }
+}
+
+impl Drop for Standalone {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn spawn(program: &Path, folder: &Path, listen: &str, arguments: &[String]) -> (Child, String) {
+    let mut child = Command::new(program)
+        .arg("--data")
+        .arg(folder.join("store"))
+        .args(["--listen", listen])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let stdout = child.stdout.take().expect("it is piped");
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).expect("text");
+    let address = line.trim().strip_prefix("listening on ");
+    let address = address.unwrap_or_else(|| panic!("it said {line:?}"));
+    (child, address.to_owned())
+}
+
+/// A real etcd, running.
+#[derive(Debug)]
+pub struct Real {
+    address: String,
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Real {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// If there is none on this machine: it is in Debian's package `etcd-server`.
+    #[must_use]
+    pub fn start() -> Self {
+        let folder = scratch();
+        let address = format!("127.0.0.1:{}", free_port());
+        let url = format!("http://{address}");
+        let peers = format!("http://127.0.0.1:{}", free_port());
+        let log = File::create(folder.path().join("log")).expect("a file");
+        let child = Command::new("etcd")
+            .arg("--data-dir")
+            .arg(folder.path().join("data"))
+            .args(["--listen-client-urls", &url])
+            .args(["--advertise-client-urls", &url])
+            .args(["--listen-peer-urls", &peers])
+            .args(["--initial-advertise-peer-urls", &peers])
+            .args(["--initial-cluster", &format!("default={peers}")])
+            .args(["--logger", "zap", "--log-level", "error"])
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .spawn();
+        let child = child.unwrap_or_else(|error| {
+            panic!("this test needs a real etcd: apt-get install etcd-server ({error})")
+        });
+        Self {
+            address,
+            child,
+            _folder: folder,
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// etcd's own client, for one server.
+#[derive(Clone, Debug)]
+pub struct Etcdctl {
+    address: String,
+    before: Vec<String>,
+}
+
+impl Etcdctl {
+    /// For the server at this address.
+    #[must_use]
+    pub fn new(address: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            before: Vec::new(),
+        }
+    }
+
+    /// With these arguments before every command.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.before
+            .extend(arguments.iter().map(|&text| text.to_owned()));
+        self
+    }
+
+    /// A command, not yet started.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("etcdctl");
+        command
+            .env("ETCDCTL_API", "3")
+            .arg(format!("--endpoints={}", self.address))
+            .args(&self.before)
+            .args(arguments);
+        command
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// If there is no etcdctl on this machine: it is in Debian's package `etcd-client`.
+    #[must_use]
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments)
+            .output()
+            .unwrap_or_else(|error| missing(&error))
+    }
+
+    /// What a command prints.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What a command that must fail says.
+    ///
+    /// # Panics
+    /// If it does not fail.
+    #[must_use]
+    pub fn fail(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        assert!(!output.status.success(), "{arguments:?} should fail");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Runs a command with this text as its input.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    #[must_use]
+    pub fn feed(&self, arguments: &[&str], input: &str) -> String {
+        use std::io::Write;
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| missing(&error));
+        let mut stdin = child.stdin.take().expect("it is piped");
+        stdin.write_all(input.as_bytes()).expect("it reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+fn missing<T>(error: &std::io::Error) -> T {
+    panic!("this test needs etcdctl: apt-get install etcd-client ({error})")
+}

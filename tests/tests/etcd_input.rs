@@ -1,0 +1,214 @@
+//! Requests that are wrong or hostile get a status, and the server goes on; and who may do what.
+
+use kvwatch::etcd::wire::etcdserverpb::{
+    AuthenticateRequest, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    WatchCreateRequest, request_op::Request,
+};
+use kvwatch::etcd::{Access, KeyRange, Refusal, User};
+use kvwatch_tests::etcd::{Client, Local};
+use tonic::{Code, Status};
+
+async fn local() -> (Local, Client) {
+    let local = Local::start(1000, |builder| builder).await;
+    let client = local.client().await;
+    (local, client)
+}
+
+fn is(refusal: Refusal, status: &Status) {
+    assert_eq!(
+        (status.code(), status.message()),
+        (refusal.code(), refusal.text())
+    );
+}
+
+fn operation(request: Request) -> RequestOp {
+    RequestOp {
+        request: Some(request),
+    }
+}
+
+fn txn(success: Vec<RequestOp>) -> TxnRequest {
+    TxnRequest {
+        success,
+        ..TxnRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn what_crashes_etcd_is_refused() {
+    let (_local, client) = local().await;
+    client.put("a", "1").await.unwrap();
+    let unsortable = RangeRequest {
+        key: "a".into(),
+        range_end: "\0".into(),
+        sort_target: 77,
+        ..RangeRequest::default()
+    };
+    let refused = client.kv().range(unsortable).await.unwrap_err();
+    is(Refusal::InvalidSortOption, &refused);
+    let delete = DeleteRangeRequest {
+        key: "a".into(),
+        range_end: "\0".into(),
+        ..DeleteRangeRequest::default()
+    };
+    let put = PutRequest {
+        key: "a".into(),
+        ignore_value: true,
+        ..PutRequest::default()
+    };
+    let both = txn(vec![
+        operation(Request::RequestDeleteRange(delete)),
+        operation(Request::RequestPut(put)),
+    ]);
+    is(
+        Refusal::DuplicateKey,
+        &client.kv().txn(both).await.unwrap_err(),
+    );
+    assert_eq!(client.revision().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn too_much_is_refused() {
+    let (_local, client) = local().await;
+    let put = |bytes: usize| PutRequest {
+        key: "a".into(),
+        value: vec![0; bytes].into(),
+        ..PutRequest::default()
+    };
+    client.kv().put(put(1024 * 1024)).await.unwrap();
+    let large = client.kv().put(put(1536 * 1024)).await.unwrap_err();
+    is(Refusal::RequestTooLarge, &large);
+    let larger = client.kv().put(put(3 * 1024 * 1024)).await.unwrap_err();
+    assert_eq!(larger.code(), Code::OutOfRange);
+    let get = || {
+        operation(Request::RequestRange(RangeRequest {
+            key: "a".into(),
+            ..RangeRequest::default()
+        }))
+    };
+    let wide = txn((0..129).map(|_| get()).collect());
+    is(
+        Refusal::TooManyOperations,
+        &client.kv().txn(wide).await.unwrap_err(),
+    );
+    let mut deep = txn(vec![get()]);
+    for _ in 0..40 {
+        deep = txn(vec![operation(Request::RequestTxn(deep))]);
+    }
+    is(
+        Refusal::TooManyOperations,
+        &client.kv().txn(deep.clone()).await.unwrap_err(),
+    );
+    for _ in 0..2000 {
+        deep = txn(vec![operation(Request::RequestTxn(deep))]);
+    }
+    // Deeper than protobuf is read.
+    client.kv().txn(deep).await.unwrap_err();
+    assert_eq!(client.revision().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn numbers_at_the_edges_are_answered() {
+    let (_local, client) = local().await;
+    client.put("a", "1").await.unwrap();
+    for number in [i64::MIN, -1, 0, 1, i64::MAX] {
+        let request = RangeRequest {
+            key: "\0".into(),
+            range_end: "\0".into(),
+            limit: number,
+            revision: number,
+            min_mod_revision: number,
+            max_create_revision: number,
+            ..RangeRequest::default()
+        };
+        drop(client.kv().range(request).await);
+        let mut stream = client.watch().await.unwrap();
+        stream.create(WatchCreateRequest {
+            key: "a".into(),
+            start_revision: number,
+            watch_id: number,
+            filters: vec![5, -1],
+            ..WatchCreateRequest::default()
+        });
+        assert!(stream.next().await.unwrap().created);
+        stream.cancel(number);
+    }
+    assert_eq!(client.revision().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn keys_are_open_only_to_whom_they_were_opened() {
+    let app = || KeyRange::from_wire("app/", "app0");
+    let reader = User::new("reader", "r").may(Access::Read, app());
+    let root = User::new("root", "secret").may_everything();
+    let local = Local::start(1000, |builder| builder.user(reader).user(root)).await;
+    let client = local.client().await;
+    let log_in = async |name: &str, password: &str| {
+        let request = AuthenticateRequest {
+            name: name.to_owned(),
+            password: password.to_owned(),
+        };
+        client
+            .auth()
+            .authenticate(request)
+            .await
+            .map(|answer| answer.into_inner().token)
+    };
+    is(
+        Refusal::AuthFailed,
+        &log_in("reader", "x").await.unwrap_err(),
+    );
+    is(
+        Refusal::AuthFailed,
+        &log_in("nobody", "r").await.unwrap_err(),
+    );
+    let token = log_in("reader", "r").await.unwrap();
+    let range = async |token: Option<&str>, key: &'static str, range_end: &'static str| {
+        let mut request = tonic::Request::new(RangeRequest {
+            key: key.into(),
+            range_end: range_end.into(),
+            ..RangeRequest::default()
+        });
+        if let Some(token) = token {
+            request
+                .metadata_mut()
+                .insert("token", token.parse().unwrap());
+        }
+        client.kv().range(request).await
+    };
+    is(
+        Refusal::UserEmpty,
+        &range(None, "app/a", "").await.unwrap_err(),
+    );
+    is(
+        Refusal::InvalidToken,
+        &range(Some("made up"), "app/a", "").await.unwrap_err(),
+    );
+    for (key, range_end, open) in [
+        ("app/a", "", true),
+        ("app/", "app0", true),
+        ("app/a", "app/b", true),
+        // As it was sent: from the key on, and not up to a key below it.
+        ("app/a", "\0", false),
+        ("\0", "\0", false),
+        ("app/", "app1", false),
+        ("app", "", false),
+    ] {
+        match range(Some(&token), key, range_end).await {
+            Ok(_) => assert!(open, "{key} {range_end}"),
+            Err(status) => {
+                assert!(!open, "{key} {range_end}");
+                is(Refusal::PermissionDenied, &status);
+            }
+        }
+    }
+    let mut put = tonic::Request::new(PutRequest {
+        key: "app/a".into(),
+        ..PutRequest::default()
+    });
+    put.metadata_mut().insert("token", token.parse().unwrap());
+    is(
+        Refusal::PermissionDenied,
+        &client.kv().put(put).await.unwrap_err(),
+    );
+}
