@@ -171,7 +171,10 @@ impl Write for Transaction<'_> {
         let prev = old.map_or(PrevValue::Absent, |old| {
             PrevValue::Value(record::encode(&old))
         });
-        let change = Change::put(kv.key.clone(), record.clone()).with_prev_value(prev);
+        // Copied: the key is a part of the request's buffer, and would keep all of it in memory
+        // for as long as the history has it.
+        let key = Bytes::copy_from_slice(&kv.key);
+        let change = Change::put(key, record.clone()).with_prev_value(prev);
         self.log(&kv.key, &record, change)
     }
 
