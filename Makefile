@@ -162,8 +162,11 @@ msrv: ## build with the oldest Rust that Cargo.toml promises
 
 .PHONY: deny
 deny: ## licences and advisories of every dependency
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check; \
-	else echo "cargo-deny is not at hand: not checked (cargo install cargo-deny)"; fi
+	@command -v cargo-deny >/dev/null \
+	  || { echo "cargo-deny is not at hand: not checked (cargo install cargo-deny)"; exit 0; }; \
+	$(CARGO) deny --log-level error check licenses bans sources || exit 1; \
+	if $(CARGO) deny --log-level off fetch db; then $(CARGO) deny check advisories; \
+	else echo "the advisories cannot be fetched here: not checked"; fi
 
 .PHONY: bench
 bench: ## kvwatch beside its peers, one table (W=w3 for one workload); installs protoc if it is missing
