@@ -1,19 +1,15 @@
 //! The server whose settings are changed, as a user meets it.
 
+mod program;
+
 use std::net::TcpListener;
 
-use clap::Parser;
-use kvwatch_examples::config_reload::{Args, run};
+use kvwatch_examples::config_reload::run;
 
 /// Runs it with these arguments; returns what it printed, or the error.
 fn config_reload(arguments: &[&str]) -> Result<String, String> {
-    let args = Args::try_parse_from([&["config_reload"], arguments].concat());
-    let args = args.map_err(|error| error.to_string())?;
-    let mut out = Vec::new();
-    let done = run(&args, &mut out);
-    let out = String::from_utf8(out).expect("it prints text");
-    println!("{out}");
-    done.map(|()| out).map_err(|error| error.to_string())
+    let program = &["config_reload"][..];
+    program::output(&[program, arguments].concat(), run)
 }
 
 #[test]

@@ -1,21 +1,17 @@
 //! The lock as a user meets it.
 
+mod program;
+
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
-use kvwatch_examples::lock_wait::{Args, LockError, Locks, run};
+use kvwatch_examples::lock_wait::{LockError, Locks, run};
 use kvwatch_examples::store::Store;
 
 /// Runs it with these arguments; returns what it printed, or the error.
 fn lock_wait(arguments: &[&str]) -> Result<String, String> {
-    let args = Args::try_parse_from([&["lock_wait"], arguments].concat());
-    let args = args.map_err(|error| error.to_string())?;
-    let mut out = Vec::new();
-    let done = run(&args, &mut out);
-    let out = String::from_utf8(out).expect("it prints text");
-    println!("{out}");
-    done.map(|()| out).map_err(|error| error.to_string())
+    let program = &["lock_wait"][..];
+    program::output(&[program, arguments].concat(), run)
 }
 
 #[test]

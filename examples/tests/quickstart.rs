@@ -1,21 +1,17 @@
 //! The quickstart as a user meets it: on the sample, on a repository, and where there is none.
 
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use clap::Parser;
-use kvwatch_examples::quickstart::{Args, run};
+use kvwatch_examples::quickstart::run;
 
 /// Runs it with these arguments; returns what it printed, or the error.
 fn quickstart(arguments: &[&str]) -> Result<String, String> {
-    let args = Args::try_parse_from([&["quickstart"], arguments].concat());
-    let args = args.map_err(|error| error.to_string())?;
-    let mut out = Vec::new();
-    let done = run(&args, &mut out);
-    let out = String::from_utf8(out).expect("it prints text");
-    println!("{out}");
-    done.map(|()| out).map_err(|error| error.to_string())
+    let program = &["quickstart"][..];
+    program::output(&[program, arguments].concat(), run)
 }
 
 fn sample() -> String {

@@ -1,19 +1,14 @@
 //! Servers that come and go, as a user meets them.
 
-use clap::Parser;
-use kvwatch_examples::service_discovery::{Args, run};
+mod program;
+
+use kvwatch_examples::service_discovery::run;
 
 /// Runs it with these arguments; returns what it printed, or the error. On a machine that is busy
 /// with other tests nobody is silent for long without having crashed.
 fn service_discovery(arguments: &[&str]) -> Result<String, String> {
-    let silence = ["service_discovery", "--silence", "2000"];
-    let args = Args::try_parse_from([&silence, arguments].concat());
-    let args = args.map_err(|error| error.to_string())?;
-    let mut out = Vec::new();
-    let done = run(&args, &mut out);
-    let out = String::from_utf8(out).expect("it prints text");
-    println!("{out}");
-    done.map(|()| out).map_err(|error| error.to_string())
+    let program = &["service_discovery", "--silence", "2000"][..];
+    program::output(&[program, arguments].concat(), run)
 }
 
 #[test]
