@@ -18,6 +18,8 @@ pub enum Promise {
     Reliable,
     /// A revision's events together.
     Atomic,
+    /// From the revision asked for, everything.
+    Resumable,
     /// Progress never ahead of an event, and never back.
     Bookmarkable,
     /// Nothing from below the start.
@@ -115,11 +117,21 @@ impl Judge<'_> {
         } else if self.due[..self.done].contains(event) {
             Promise::Unique
         } else if self.due[self.done..].contains(event) {
-            Promise::Reliable
+            self.missing()
         } else {
             Promise::Faithful
         };
         Err(self.broken(promise, what))
+    }
+
+    /// What is broken where something due did not come: who asked for a start and has not got
+    /// anything yet was not resumed where it asked to be.
+    fn missing(&self) -> Promise {
+        if self.trace.asked.is_some() && self.reached == 0 {
+            Promise::Resumable
+        } else {
+            Promise::Reliable
+        }
     }
 
     fn batch(&mut self, batch: &[Seen]) -> Result<(), Violation> {
@@ -160,7 +172,7 @@ impl Judge<'_> {
             let promise = if next.revision == self.reached {
                 Promise::Atomic
             } else {
-                Promise::Reliable
+                self.missing()
             };
             let what = format!("{next:?} is missing before the lag from {from} to {to}");
             return Err(self.broken(promise, what));
@@ -242,6 +254,10 @@ pub fn judge(log: &Log, trace: &Trace, complete: Complete) -> Result<(), Violati
         ended: None,
         at: 0,
     };
+    if let Some(asked) = trace.asked.filter(|asked| *asked != trace.start) {
+        let what = format!("asked for {asked} and was started at {}", trace.start);
+        return Err(judge.broken(Promise::Resumable, what));
+    }
     for (at, item) in trace.items.iter().enumerate() {
         judge.at = at;
         judge.item(item)?;
@@ -251,7 +267,7 @@ pub fn judge(log: &Log, trace: &Trace, complete: Complete) -> Result<(), Violati
         && missing.revision <= revision
     {
         let what = format!("it never got {missing:?}");
-        return Err(judge.broken(Promise::Reliable, what));
+        return Err(judge.broken(judge.missing(), what));
     }
     Ok(())
 }

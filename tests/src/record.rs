@@ -88,6 +88,8 @@ pub struct Trace {
     pub prev: bool,
     /// What its `start_revision()` said.
     pub start: Revision,
+    /// The start revision that it asked for, if it did.
+    pub asked: Option<Revision>,
     /// What it received, in order.
     pub items: Vec<Item>,
     /// For each lag, as far as it was written down: the oldest revision that the history held
@@ -105,6 +107,7 @@ impl Trace {
             filter: Filter::All,
             prev: false,
             start: watcher.start_revision(),
+            asked: None,
             items: Vec::new(),
             floors: Vec::new(),
         }

@@ -167,14 +167,17 @@ fn live(hub: &Hub, name: String, rng: &mut Rng) -> Option<Life> {
     if rng.below(8) == 0 {
         options = options.overflow(Overflow::Cancel);
     }
+    let mut asked = None;
     if rng.below(3) == 0 {
         let oldest = hub.stats().history.oldest;
-        options = options
-            .start_revision(oldest + rng.below((hub.revision() + 2).max(oldest + 1) - oldest));
+        let start = oldest + rng.below((hub.revision() + 2).max(oldest + 1) - oldest);
+        asked = Some(start.max(1));
+        options = options.start_revision(start);
     }
     // Refused if it is compacted by now, or the engine has ended.
     let mut watcher = hub.watch_with(want.selector(), options).ok()?;
     let mut trace = Trace::new(name, want, &watcher);
+    trace.asked = asked;
     let patience = match rng.below(4) {
         0 => rng.below(200),
         _ => u64::MAX,

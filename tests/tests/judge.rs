@@ -14,6 +14,7 @@ fn recorded() -> (Log, Trace) {
     let mut watcher = hub.watch_with(Selector::exact("k"), options).unwrap();
     let mut trace = Trace::new("recorded", Want::Exact(b"k".to_vec()), &watcher);
     trace.prev = true;
+    trace.asked = Some(2);
     let mut log = Log::default();
     for revision in 1..=6_u64 {
         let value = revision.to_string();
@@ -141,6 +142,16 @@ fn atomic_is_named() {
     assert_eq!(lag_inside, Promise::Atomic);
     let empty = named(|trace, events| trace.items.insert(events[0], Item::Batch(Vec::new())));
     assert_eq!(empty, Promise::Atomic);
+}
+
+#[test]
+fn resumable_is_named() {
+    let late = named(|trace, events| drop(trace.items.drain(..=events[1] + 1)));
+    assert_eq!(late, Promise::Resumable);
+    let elsewhere = named(|trace, _| trace.asked = Some(1));
+    assert_eq!(elsewhere, Promise::Resumable);
+    let nothing = named(|trace, _| trace.items.clear());
+    assert_eq!(nothing, Promise::Resumable);
 }
 
 #[test]
