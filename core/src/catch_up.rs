@@ -100,5 +100,5 @@ fn select(queue: &Queue, segment: &Segment, skip: usize) -> Option<Run> {
             }
         }
     }
-    picking.map(|picking| Run::new(segment, picking))
+    picking.map(|picking| Run::new(segment, picking).lean())
 }

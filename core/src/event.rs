@@ -168,9 +168,9 @@ impl Record {
 /// One change with its revision, as a watcher hands it out.
 ///
 /// 16 bytes, and one reference count to clone: it points into the segment in which the
-/// dispatcher gathered it, together with up to 255 neighbours. A watcher that matches only a few
-/// events of a large segment gets those few copied out, so what an `Event` keeps alive is at most
-/// about eight times what its watcher matched. To keep one for long, keep its
+/// dispatcher gathered it, together with up to 255 neighbours, and keeps those alive: a quarter of
+/// its watcher's capacity in bytes at most, unless the watcher matched an eighth of them or more.
+/// To keep one for long, keep its
 /// [`key`](Self::key) and [`value`](Self::value) (both cheap to clone) or
 /// [`to_change`](Self::to_change), and drop the event.
 ///

@@ -99,6 +99,11 @@ impl Offered {
     };
 }
 
+/// Up to this share of its bytes a queue may hold by sharing segments of which it needs little:
+/// copying each event out of its segment costs a watcher that keeps up most of its time (one
+/// watcher a key, 10,000 keys: 0.8 M events/s instead of 3).
+const SHARED: usize = 4;
+
 impl Queue {
     /// Live, from the very beginning, until [`place`](Self::place) says otherwise.
     pub(crate) fn new(
@@ -153,8 +158,11 @@ impl Queue {
         let overflowed = (skip + fits < run.len()).then(|| run.revision(skip + fits));
         state.next = overflowed.unwrap_or(run.last() + 1);
         if let Some(mut run) = run.slice(skip..skip + fits) {
-            if run.bytes() > self.capacity_bytes.saturating_sub(state.bytes) {
+            let held = state.bytes.saturating_add(run.bytes());
+            if held > self.capacity_bytes {
                 run = run.copy_out();
+            } else if held > self.capacity_bytes / SHARED {
+                run = run.lean();
             }
             state.events += run.len();
             state.bytes += run.bytes();

@@ -113,27 +113,30 @@ pub(crate) struct Run {
     bytes: usize,
 }
 
-/// A run that is this many times smaller than its segment is copied out of it, so that a slow
-/// watcher of rare keys does not keep everybody's events in memory.
-const COPY_OUT: usize = 8;
+/// A run that is this many times smaller than its segment holds few of its events.
+const FEW: usize = 8;
 /// Below this a segment is not worth copying out of.
 const COPY_OUT_FLOOR: usize = 16 * 1024;
 
 impl Run {
     pub(crate) fn new(segment: &Segment, picking: Picking) -> Self {
-        let whole = Self {
+        Self {
             records: Arc::clone(&segment.records),
             picks: picking.finish(),
             bytes: segment.bytes,
-        };
-        if segment.bytes < COPY_OUT_FLOOR || whole.len() * COPY_OUT > segment.records.len() {
-            return whole;
         }
-        let own: usize = (0..whole.len()).map(|nth| whole.cost(nth)).sum();
-        if own * COPY_OUT > segment.bytes {
-            return whole;
+    }
+
+    /// Few events are copied out of their segment, so that they do not keep everybody's in memory.
+    pub(crate) fn lean(self) -> Self {
+        if self.bytes < COPY_OUT_FLOOR || self.len() * FEW > self.records.len() {
+            return self;
         }
-        whole.copy_out()
+        let own: usize = (0..self.len()).map(|nth| self.cost(nth)).sum();
+        if own * FEW > self.bytes {
+            return self;
+        }
+        self.copy_out()
     }
 
     /// The same events in a segment of their own.
@@ -317,11 +320,11 @@ mod tests {
     #[test]
     fn few_events_of_a_large_segment_are_copied_out() {
         let segment = segment(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 8 * 1024);
-        let few = Run::new(&segment, Picking::new(3..4));
+        let few = Run::new(&segment, Picking::new(3..4)).lean();
         assert!(!Arc::ptr_eq(&few.records, &segment.records));
         assert_eq!(revisions(&few), [4]);
         assert!(few.bytes() < segment.bytes / 8);
-        let many = Run::new(&segment, Picking::new(3..6));
+        let many = Run::new(&segment, Picking::new(3..6)).lean();
         assert!(Arc::ptr_eq(&many.records, &segment.records));
         assert_eq!(many.bytes(), segment.bytes);
     }
