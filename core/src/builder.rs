@@ -122,9 +122,9 @@ impl Builder {
     /// it halves the time to the watcher, and costs the publisher the matching. Turn it off for
     /// apply paths that must only hand over.
     ///
-    /// Either way, while events come in a stream (more than one in 25 µs, or to watchers that are
-    /// busy) they are left to the dispatcher, which then looks every 100 µs: fewer wakes, and more
-    /// than twice as many events a second.
+    /// Only single events are worth it. While they come in a stream (the next less than 25 µs after
+    /// the last was dispatched, or to watchers that are busy) they are left to the dispatcher, which
+    /// then looks every 100 µs: fewer wakes, and more than twice as many events a second.
     pub fn inline(mut self, allowed: bool) -> Self {
         self.inline = allowed;
         self

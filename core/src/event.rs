@@ -170,9 +170,8 @@ impl Record {
 /// 16 bytes, and one reference count to clone: it points into the segment in which the
 /// dispatcher gathered it, together with up to 255 neighbours, and keeps those alive: a quarter of
 /// its watcher's capacity in bytes at most, unless the watcher matched an eighth of them or more.
-/// To keep one for long, keep its
-/// [`key`](Self::key) and [`value`](Self::value) (both cheap to clone) or
-/// [`to_change`](Self::to_change), and drop the event.
+/// To keep one for long, keep its [`key`](Self::key) and [`value`](Self::value) (both cheap to
+/// clone) or [`to_change`](Self::to_change), and drop the event.
 ///
 /// It stays valid after its watcher, its hub and the engine are gone.
 #[derive(Clone)]

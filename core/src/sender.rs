@@ -22,9 +22,10 @@ const GATHERED: usize = 256;
 const STREAMED: usize = 1024;
 
 /// Dispatching on the spot is for events that come one by one. After so many in a row that were
-/// not worth it, as they woke nobody or came as fast as wakes can be made, events are gathered.
+/// not worth it, as they woke nobody or the next event came at once, events are gathered.
 const STREAM: usize = 8;
-/// Wakes that follow each other within this time make a stream.
+/// An event comes at once if it does so within this time after the last dispatch on the spot was
+/// done: what that took, wakes included, does not count.
 const QUICK: Duration = Duration::from_micros(25);
 
 /// More wakes than this the publisher leaves to the dispatcher's thread: waking that one thread
