@@ -174,6 +174,12 @@ bench: ## kvwatch beside its peers, one table (W=w3 for one workload); installs 
 	$(CARGO) run --release --manifest-path benches/d-engine/Cargo.toml \
 	  --target-dir target/d-engine -- $(W) --out target/bench
 
+.PHONY: bench-etcd
+bench-etcd: ## the standalone server beside a real etcd, one table (W=idle for one workload); five minutes
+	@$(MAKE) -s packages DEBIAN_PACKAGES=etcd-server
+	$(CARGO) build --release -p kvwatch-examples --example standalone
+	$(CARGO) run --release -p kvwatch-bench-etcd -- $(W)
+
 .PHONY: memory
 memory: ## resident bytes of a watcher, with 100,000 of them
 	$(CARGO) run --release -p kvwatch-benches --bin bench -- memory --rounds 1

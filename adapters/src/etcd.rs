@@ -67,4 +67,4 @@ pub use operation::{Answer, Operation, Query};
 pub use service::{Etcd, EtcdBuilder};
 pub use store::{Read, Size, Store, Write};
 pub use users::{Access, User};
-pub use watch::WatchStream;
+pub use watch::{Response as WatchStreamResponse, WatchServer, WatchStream};

@@ -15,13 +15,13 @@ use super::limits::Limits;
 use super::operation::{Answer, Operation, Query, Reply};
 use super::store::Store;
 use super::users::{Caller, User, Users};
+use super::watch::{Groups, WatchServer};
 use super::wire::etcdserverpb::ResponseHeader;
 use super::wire::etcdserverpb::auth_server::AuthServer;
 use super::wire::etcdserverpb::cluster_server::ClusterServer;
 use super::wire::etcdserverpb::kv_server::KvServer;
 use super::wire::etcdserverpb::lease_server::LeaseServer;
 use super::wire::etcdserverpb::maintenance_server::MaintenanceServer;
-use super::wire::etcdserverpb::watch_server::WatchServer;
 use crate::{Hub, Revision};
 
 /// How often a quiet watch that asked for progress is told of it, if not said otherwise.
@@ -75,6 +75,7 @@ impl<S: Store> EtcdBuilder<S> {
             limits: Arc::new(self.limits),
             users: Arc::new(Users::new(self.users)),
             census: Arc::default(),
+            groups: Arc::default(),
             progress_interval: self.progress_interval,
         }
     }
@@ -113,6 +114,7 @@ pub struct Etcd<S> {
     pub(crate) limits: Arc<Limits>,
     pub(crate) users: Arc<Users>,
     pub(crate) census: Arc<Census>,
+    pub(crate) groups: Arc<Groups>,
     pub(crate) progress_interval: Duration,
 }
 
@@ -125,6 +127,7 @@ impl<S> Clone for Etcd<S> {
             limits: Arc::clone(&self.limits),
             users: Arc::clone(&self.users),
             census: Arc::clone(&self.census),
+            groups: Arc::clone(&self.groups),
             progress_interval: self.progress_interval,
         }
     }
@@ -151,8 +154,8 @@ impl<S: Store> Etcd<S> {
 
     /// `etcdserverpb.Watch`: each watch on a stream is one watcher of the hub.
     #[must_use]
-    pub fn watch(&self) -> WatchServer<Self> {
-        WatchServer::new(self.clone()).max_decoding_message_size(self.limits.decoded_bytes())
+    pub fn watch(&self) -> WatchServer<S> {
+        WatchServer::new(self.clone())
     }
 
     /// `etcdserverpb.Lease`.

@@ -11,8 +11,11 @@
 //! A stream that its client does not read is not polled: requests are not taken, watchers are not
 //! emptied, and what waits for it is what their queues hold.
 
+mod encoded;
 mod progress;
 mod ready;
+mod response;
+mod server;
 mod single;
 
 use std::collections::{HashMap, VecDeque};
@@ -23,10 +26,13 @@ use std::task::{Context, Poll, ready as ready_or};
 
 use futures_core::Stream;
 use tokio::task::coop;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
+pub(crate) use self::encoded::Groups;
 use self::progress::{Progress, Why};
 use self::ready::{Bell, Ready};
+pub use self::response::Response;
+pub use self::server::WatchServer;
 use self::single::{Said, Wanted, Watch};
 use super::census::Seat;
 use super::error::Refusal;
@@ -36,7 +42,6 @@ use super::service::Etcd;
 use super::store::Store;
 use super::users::{Access, Caller};
 use super::wire::etcdserverpb::watch_request::RequestUnion;
-use super::wire::etcdserverpb::watch_server;
 use super::wire::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
 use crate::{Revision, WatchError};
 
@@ -46,17 +51,14 @@ const NO_WATCH: i64 = -1;
 /// How many watches are polled in vain before other tasks get their turn.
 const PATIENCE: usize = 32;
 
-#[tonic::async_trait]
-impl<S: Store> watch_server::Watch for Etcd<S> {
-    type WatchStream = WatchStream<S>;
-
-    async fn watch(
+impl<S: Store> Etcd<S> {
+    pub(crate) fn open_watch_stream(
         &self,
         request: Request<Streaming<WatchRequest>>,
-    ) -> Result<Response<WatchStream<S>>, Status> {
+    ) -> Result<tonic::Response<WatchStream<S>>, Status> {
         let caller = self.caller(request.metadata())?;
         let seat = self.census.admit(request.remote_addr(), &self.limits)?;
-        Ok(Response::new(WatchStream {
+        Ok(tonic::Response::new(WatchStream {
             etcd: self.clone(),
             caller,
             seat,
@@ -87,7 +89,7 @@ pub struct WatchStream<S> {
     /// The next id to try where the client leaves it to us.
     next_id: i64,
     ready: Ready,
-    outbox: VecDeque<WatchResponse>,
+    outbox: VecDeque<Response>,
     progress: Progress,
     /// The highest revision that was sent, of any watch.
     told: Revision,
@@ -95,7 +97,7 @@ pub struct WatchStream<S> {
 }
 
 impl<S: Store> Stream for WatchStream<S> {
-    type Item = Result<WatchResponse, Status>;
+    type Item = Result<Response, Status>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
@@ -113,11 +115,11 @@ impl<S: Store> Stream for WatchStream<S> {
 }
 
 impl<S: Store> WatchStream<S> {
-    fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Result<WatchResponse, Status>> {
+    fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response, Status>> {
         let mut patience = PATIENCE;
         loop {
             if let Some(mut response) = self.outbox.pop_front() {
-                self.etcd.sign(&mut response.header);
+                self.etcd.sign(&mut response.head.header);
                 return Poll::Ready(Ok(response));
             }
             if patience == 0 {
@@ -133,6 +135,10 @@ impl<S: Store> WatchStream<S> {
                 None => return Poll::Pending,
             }
         }
+    }
+
+    fn send(&mut self, response: WatchResponse) {
+        self.outbox.push_back(response.into());
     }
 
     /// Takes one request, if there is one. While a round of progress is held the next one waits.
@@ -172,7 +178,7 @@ impl<S: Store> WatchStream<S> {
             Ok(()) => Ok(()),
             Err(Refusal::Stopped) => Err(Refusal::Stopped.into()),
             Err(refusal) => {
-                self.outbox.push_back(WatchResponse {
+                self.send(WatchResponse {
                     header: header::at(self.etcd.hub.revision()),
                     watch_id: NO_WATCH,
                     created: true,
@@ -214,8 +220,9 @@ impl<S: Store> WatchStream<S> {
                     0 => watcher.start_revision() - 1,
                     _ => self.etcd.hub.revision(),
                 };
-                self.outbox.push_back(created(revision));
-                let watch = Watch::new(watcher, wanted, self.ready.bell(id));
+                self.send(created(revision));
+                let member = self.etcd.groups.join(wanted.asked(keys));
+                let watch = Watch::new(watcher, wanted, member, self.ready.bell(id));
                 self.watches.insert(id, watch);
                 if wanted.progress {
                     self.progress.start_timer(self.etcd.progress_interval);
@@ -231,8 +238,8 @@ impl<S: Store> WatchStream<S> {
                         _ => Refusal::Stopped,
                     });
                 };
-                self.outbox.push_back(created(self.etcd.hub.revision()));
-                self.outbox.push_back(compacted(id, oldest));
+                self.send(created(self.etcd.hub.revision()));
+                self.send(compacted(id, oldest));
                 Ok(())
             }
         }
@@ -256,7 +263,7 @@ impl<S: Store> WatchStream<S> {
 
     fn cancel(&mut self, id: i64) {
         if self.remove(id) {
-            self.outbox.push_back(WatchResponse {
+            self.send(WatchResponse {
                 header: header::at(self.etcd.hub.revision()),
                 watch_id: id,
                 canceled: true,
@@ -291,7 +298,7 @@ impl<S: Store> WatchStream<S> {
             }
             Said::Compacted(oldest) => {
                 self.remove(bell.id);
-                self.outbox.push_back(compacted(bell.id, oldest));
+                self.send(compacted(bell.id, oldest));
             }
             Said::Ended => return Err(Refusal::Stopped.into()),
         }
@@ -343,7 +350,7 @@ impl<S: Store> WatchStream<S> {
         }
         known.sort_unstable();
         for (watch_id, revision) in known {
-            self.outbox.push_back(WatchResponse {
+            self.send(WatchResponse {
                 header: header::at(revision),
                 watch_id,
                 ..WatchResponse::default()

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use prost::Message;
-
+use super::encoded::{Asked, Member};
 use super::ready::Bell;
+use super::response::{Pages, Response, encode_event};
 use crate::etcd::error::Refusal;
+use crate::etcd::keys::KeyRange;
 use crate::etcd::service::Etcd;
 use crate::etcd::store::Store;
-use crate::etcd::wire::etcdserverpb::{WatchCreateRequest, WatchResponse, watch_create_request};
-use crate::etcd::wire::mvccpb::Event;
+use crate::etcd::wire::etcdserverpb::{WatchCreateRequest, watch_create_request};
 use crate::{Filter, Lagged, RecvError, Revision, WatchOptions, Watcher};
 
 /// What a client asked of a watch, beyond its keys.
@@ -55,6 +55,15 @@ impl Wanted {
             start => options.start_revision(start),
         }
     }
+
+    /// By which a watch of these keys finds those that get the same events.
+    pub(crate) fn asked(&self, keys: KeyRange) -> Asked {
+        Asked {
+            keys,
+            filter: self.filter.unwrap_or_default(),
+            prev_kv: self.prev_kv,
+        }
+    }
 }
 
 /// One watch.
@@ -62,6 +71,7 @@ impl Wanted {
 pub(crate) struct Watch {
     watcher: Watcher,
     wanted: Wanted,
+    member: Member,
     bell: Arc<Bell>,
     /// Of the bell.
     waker: Waker,
@@ -73,7 +83,7 @@ pub(crate) struct Watch {
 
 /// What a watch has to say.
 pub(crate) enum Said {
-    Events(Vec<WatchResponse>),
+    Events(Vec<Response>),
     /// It can no longer get what it wanted; reading succeeds from this revision on.
     Compacted(Revision),
     Nothing,
@@ -82,11 +92,12 @@ pub(crate) enum Said {
 }
 
 impl Watch {
-    pub(crate) fn new(watcher: Watcher, wanted: Wanted, bell: Arc<Bell>) -> Self {
+    pub(crate) fn new(watcher: Watcher, wanted: Wanted, member: Member, bell: Arc<Bell>) -> Self {
         let waker = Waker::from(Arc::clone(&bell));
         Self {
             watcher,
             wanted,
+            member,
             bell,
             waker,
             told: 0,
@@ -119,10 +130,13 @@ impl Watch {
             self.bell.id,
             self.wanted.fragment,
             etcd.limits.message_bytes,
+            batch.len(),
         );
-        for event in &batch {
-            pages.add(event.revision(), etcd.store.event(event));
-        }
+        self.member.encoded(
+            &batch,
+            |event, bytes| encode_event(&etcd.store.event(event), bytes),
+            |revision, event| pages.add(revision, event),
+        );
         self.told = batch.last_revision();
         self.quiet = false;
         Said::Events(pages.finish())
@@ -151,102 +165,5 @@ impl Watch {
 
     pub(crate) fn told(&self) -> Revision {
         self.told
-    }
-}
-
-/// Gathers events into responses of about the size allowed. A revision is split only where the
-/// client can put fragments together.
-struct Pages {
-    id: i64,
-    fragment: bool,
-    most: usize,
-    done: Vec<WatchResponse>,
-    page: Vec<Event>,
-    bytes: usize,
-    last: Revision,
-}
-
-impl Pages {
-    fn new(id: i64, fragment: bool, most: usize) -> Self {
-        Self {
-            id,
-            fragment,
-            most,
-            done: Vec::new(),
-            page: Vec::new(),
-            bytes: 0,
-            last: 0,
-        }
-    }
-
-    fn add(&mut self, revision: Revision, event: Event) {
-        // The event's own field takes a few bytes more.
-        let bytes = event.encoded_len() + 8;
-        let full = !self.page.is_empty() && self.bytes + bytes > self.most;
-        if full && revision != self.last {
-            self.turn(false);
-        } else if full && self.fragment {
-            self.turn(true);
-        }
-        self.page.push(event);
-        self.bytes += bytes;
-        self.last = revision;
-    }
-
-    /// The header's revision is that of the last event: a client that goes by it misses nothing.
-    fn turn(&mut self, fragment: bool) {
-        self.done.push(WatchResponse {
-            header: crate::etcd::header::at(self.last),
-            watch_id: self.id,
-            fragment,
-            events: std::mem::take(&mut self.page),
-            ..WatchResponse::default()
-        });
-        self.bytes = 0;
-    }
-
-    fn finish(mut self) -> Vec<WatchResponse> {
-        self.turn(false);
-        self.done
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::etcd::wire::mvccpb::KeyValue;
-
-    fn paged(fragment: bool, revisions: &[Revision]) -> Vec<(i64, usize, bool)> {
-        // Each event is 108 bytes or so, a page 250.
-        let mut pages = Pages::new(3, fragment, 250);
-        for revision in revisions {
-            let kv = KeyValue {
-                value: vec![0; 90].into(),
-                ..KeyValue::default()
-            };
-            let event = Event {
-                kv: Some(kv),
-                ..Event::default()
-            };
-            pages.add(*revision, event);
-        }
-        let shape = |page: WatchResponse| {
-            let revision = page.header.unwrap().revision;
-            (revision, page.events.len(), page.fragment)
-        };
-        pages.finish().into_iter().map(shape).collect()
-    }
-
-    #[test]
-    fn a_page_ends_between_revisions() {
-        assert_eq!(paged(false, &[1, 2, 3]), [(2, 2, false), (3, 1, false)]);
-        assert_eq!(paged(true, &[1, 2, 3]), [(2, 2, false), (3, 1, false)]);
-    }
-
-    #[test]
-    fn a_revision_is_split_only_into_fragments() {
-        assert_eq!(paged(false, &[1, 2, 2, 2, 2]), [(2, 5, false)]);
-        let fragments = [(2, 2, true), (2, 2, true), (2, 1, false)];
-        assert_eq!(paged(true, &[2, 2, 2, 2, 2]), fragments);
     }
 }

@@ -1,0 +1,133 @@
+//! `make bench-etcd`: the example `standalone` beside a real etcd, in one run, on one machine, with
+//! one client.
+//!
+//! ```text
+//!   workloads   what is done to a server, and what is read off it
+//!      │
+//!    client     HTTP/2 and gRPC as far as a load needs them
+//!      │
+//!    server     etcd and ours as processes, on disk or in memory
+//!
+//!    report     the table, as text, Markdown and JSON
+//! ```
+//!
+//! Rules that hold everywhere: keys of 16 bytes and values of 64; client and server share the
+//! machine; in each round the servers take turns, each started anew for each workload; a figure is
+//! the median of its rounds.
+//!
+//! The client is made for this: a stock one takes more of the machine than either server, and
+//! what is measured then is the client.
+
+mod client;
+mod report;
+mod responses;
+mod server;
+mod workloads;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::report::Report;
+use crate::server::{Folder, Kind};
+use crate::workloads::Workload;
+
+type AnyError = Box<dyn Error + Send + Sync>;
+
+/// Measures the example `standalone` beside a real etcd, and says which goals are met.
+#[derive(Debug, Parser)]
+#[command(name = "kvwatch-bench-etcd")]
+struct Args {
+    /// What is measured; all of it where nothing is named
+    #[arg(value_enum)]
+    workloads: Vec<Workload>,
+    /// How many rounds, of which the median is taken
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Where the table goes (Markdown, JSON), and while it runs the files of what is durable
+    #[arg(long, default_value = "target/bench-etcd")]
+    out: PathBuf,
+    /// The program of ours; if not given, the example that lies beside this program
+    #[arg(long)]
+    standalone: Option<PathBuf>,
+    /// Only this server: to profile one
+    #[arg(long, value_enum)]
+    server: Option<Kind>,
+    /// Only in this folder
+    #[arg(long, value_enum)]
+    folder: Option<Folder>,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    match measure(&Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-etcd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(args: &Args) -> Result<(), AnyError> {
+    let standalone = match &args.standalone {
+        Some(program) => program.clone(),
+        None => beside_this_program()?,
+    };
+    std::fs::create_dir_all(&args.out)?;
+    let chosen = |workload| args.workloads.is_empty() || args.workloads.contains(&workload);
+    let mut report = Report::default();
+    for round in 0..usize::from(args.rounds) {
+        for workload in Workload::ALL.into_iter().filter(|one| chosen(*one)) {
+            for folder in Folder::ALL {
+                let mut kinds = Kind::ALL;
+                // Neither is always the first.
+                kinds.rotate_left(round % 2);
+                for kind in kinds {
+                    if args.server.is_some_and(|only| only != kind)
+                        || args.folder.is_some_and(|only| only != folder)
+                    {
+                        continue;
+                    }
+                    let read = one(kind, folder, workload, &standalone, &args.out).await?;
+                    eprintln!("round {round}: {workload:?}, {folder:?}, {kind:?}: {read:.4?}");
+                    report.add(workload, folder, kind, &read);
+                }
+            }
+        }
+    }
+    println!("{}", report.markdown());
+    for path in report.write(&args.out)? {
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+/// One workload on a server of its own.
+async fn one(
+    kind: Kind,
+    folder: Folder,
+    workload: Workload,
+    standalone: &Path,
+    out: &Path,
+) -> Result<Vec<f64>, AnyError> {
+    let server = server::start(kind, folder, standalone, out).await?;
+    let read = workload.run(&server).await;
+    read.map_err(|error| format!("{kind:?}, {workload:?}: {error}").into())
+}
+
+fn beside_this_program() -> Result<PathBuf, AnyError> {
+    let own = std::env::current_exe()?;
+    let program = own.with_file_name("examples").join("standalone");
+    if program.is_file() {
+        Ok(program)
+    } else {
+        Err(format!(
+            "{} is missing: cargo build --release --example standalone",
+            program.display()
+        )
+        .into())
+    }
+}
