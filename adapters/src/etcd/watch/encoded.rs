@@ -280,9 +280,8 @@ mod tests {
         let encode = |event: EventRef<'_>, bytes: &mut Vec<u8>| {
             bytes.extend_from_slice(event.value().unwrap());
         };
-        let read = |watches: &mut Vec<(crate::Watcher, Member, Vec<(Revision, Vec<u8>)>)>,
-                    which: usize| {
-            let (watcher, member, seen) = &mut watches[which];
+        type Seen = Vec<(Revision, Vec<u8>)>;
+        let read = |(watcher, member, seen): &mut (crate::Watcher, Member, Seen)| {
             while let Ok(batch) = watcher.try_recv_batch() {
                 member.encoded(&batch, encode, |revision, bytes| {
                     seen.push((revision, bytes.to_vec()));
@@ -300,13 +299,13 @@ mod tests {
                 .collect();
             publisher.publish_batch(changes).unwrap();
             if revision % 7 == 0 {
-                read(&mut watches, (revision as usize / 7) % 6);
+                read(&mut watches[(revision as usize / 7) % 6]);
             }
         }
         publisher.flush(std::time::Duration::from_secs(60)).unwrap();
-        for which in 0..6 {
-            read(&mut watches, which);
-            let (watcher, member, seen) = &watches[which];
+        for (which, watch) in watches.iter_mut().enumerate() {
+            read(watch);
+            let (watcher, member, seen) = watch;
             let start = all.partition_point(|event| event.0 < watcher.start_revision());
             assert!(*seen == all[start..], "watch {which}");
             let log = lock(&member.groups.logs[member.group.number % LOGS]);
