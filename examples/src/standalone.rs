@@ -2,13 +2,15 @@
 //! standalone -- --data DIR`.
 //!
 //! - [`Store`]: every version of every key until it is compacted, leases, and one thread that
-//!   writes, so that all who wait share a durable commit;
+//!   writes, so that all who wait share a durable commit: to a journal, and to redb when that is
+//!   full;
 //! - [`Args`] and [`serve`]: the services of [`kvwatch::etcd`] over that, in a tonic server.
 //!
 //! After a crash everything that was answered is there, revisions go on, and clients resume their
 //! watches where they were, out of the file.
 
 mod clean;
+mod journal;
 mod store;
 mod tables;
 mod transaction;

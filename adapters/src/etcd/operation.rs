@@ -1,6 +1,7 @@
 //! What a store is asked to run: one call of a client, with etcd's rules in it.
 
 use bytes::Bytes;
+use prost::Message;
 
 use super::check;
 use super::error::{Fault, Refusal, StoreError};
@@ -124,6 +125,18 @@ impl Operation {
     /// nothing.
     pub fn revoke(lease: i64) -> Self {
         Self(Writing::Revoke { lease })
+    }
+
+    /// How many bytes it takes to name what it does: a store that lets operations wait can bound
+    /// the memory that takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match &self.0 {
+            Writing::Put(request) => request.encoded_len(),
+            Writing::Delete(request) => request.encoded_len(),
+            Writing::Txn(request) => request.encoded_len(),
+            Writing::Compact { .. } | Writing::Grant { .. } | Writing::Revoke { .. } => 16,
+        }
     }
 
     /// Reads and writes. To be called once, in the transaction of

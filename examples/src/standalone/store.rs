@@ -1,7 +1,7 @@
 //! The store: a file, the thread that writes it, and the watch engine that hears of it.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -11,12 +11,16 @@ use kvwatch::etcd::wire::mvccpb::Event;
 use kvwatch::etcd::{Answer, Leases, Operation, Query, Read, Size, StoreError, record};
 use kvwatch::{Builder, EventRef, Hub};
 use parking_lot::Mutex;
-use redb::Database;
-use tokio::sync::oneshot;
+use redb::{Database, Durability, ReadableDatabase};
+use tokio::sync::{Semaphore, oneshot};
 
-use super::tables::{ATTACHED, CLUSTER, FIRST, LEASES, LOG, REVISION, STATE, VERSIONS, number};
+use super::journal::Journal;
+use super::tables::{
+    ATTACHED, CLUSTER, COMMIT, FIRST, LEASES, LOG, REVISION, STATE, VERSIONS, number,
+};
+use super::transaction::Transaction;
 use super::view::{Log, Snapshot};
-use super::writer::{Job, Writer};
+use super::writer::{Job, Writer, checkpoint};
 use crate::AnyError;
 
 /// How many bytes of the file redb keeps in memory. Its own choice is a gigabyte.
@@ -24,6 +28,8 @@ const CACHE: usize = 128 * 1024 * 1024;
 
 /// How many operations wait for the writer before callers wait to hand in more.
 const QUEUE: usize = 4096;
+/// And how many bytes of requests.
+const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 
 /// A multi-version store on redb that etcd's clients can use, through
 /// [`Etcd`](kvwatch::etcd::Etcd).
@@ -38,6 +44,8 @@ pub struct Store {
     leases: Arc<Leases>,
     /// `None` once it is stopped.
     jobs: Mutex<Option<flume::Sender<Job>>>,
+    /// What is left of [`QUEUE_BYTES`].
+    room: Arc<Semaphore>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -53,6 +61,9 @@ impl Store {
         let database = Database::builder().set_cache_size(CACHE).create(&file)?;
         let database = Arc::new(database);
         let cluster = prepare(&database)?;
+        let journal = recover(&database, &folder.join("kvwatch.journal"))?;
+        // Their names must last as long as what is in them.
+        File::open(folder)?.sync_all()?;
         let snapshot = Snapshot::of(&database)?;
         let leases = Arc::new(Leases::default());
         for (lease, ttl) in snapshot.all_leases()? {
@@ -69,10 +80,12 @@ impl Store {
         let (jobs, queue) = flume::bounded(QUEUE);
         let writer = Writer {
             database: Arc::clone(&database),
+            journal,
             publisher,
             leases: Arc::clone(&leases),
             jobs: queue,
             unclean: true,
+            broken: false,
         };
         let writer = thread::Builder::new()
             .name("writer".to_owned())
@@ -84,6 +97,7 @@ impl Store {
             hub,
             leases,
             jobs: Mutex::new(Some(jobs)),
+            room: Arc::new(Semaphore::new(QUEUE_BYTES)),
             writer: Mutex::new(Some(writer)),
         })
     }
@@ -132,6 +146,26 @@ fn prepare(database: &Database) -> Result<u64, AnyError> {
     Ok(cluster)
 }
 
+/// Does again what the journal has and the file has not.
+fn recover(database: &Database, path: &Path) -> Result<Journal, AnyError> {
+    let state = database.begin_read()?.open_table(STATE)?;
+    let applied = number(&state, COMMIT)?;
+    drop(state);
+    let mut replayed = false;
+    let journal = Journal::open(path, applied, |commit, rows| {
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(Durability::None)?;
+        Transaction::open(&transaction)?.replay(commit, rows)?;
+        transaction.commit()?;
+        replayed = true;
+        Ok::<_, AnyError>(())
+    })?;
+    if replayed {
+        checkpoint(database)?;
+    }
+    Ok(journal)
+}
+
 impl kvwatch::etcd::Store for Store {
     async fn read(&self, query: Query) -> Result<Answer, StoreError> {
         if query.is_small() {
@@ -146,8 +180,16 @@ impl kvwatch::etcd::Store for Store {
 
     async fn write(&self, operation: Operation) -> Result<Answer, StoreError> {
         let (answer, answered) = oneshot::channel();
+        let bytes = operation.size().min(QUEUE_BYTES) as u32;
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
+        let room = room.map_err(|_| StoreError::Closed)?;
         let jobs = self.jobs.lock().clone().ok_or(StoreError::Closed)?;
-        let handed = jobs.send_async(Job { operation, answer }).await;
+        let job = Job {
+            operation,
+            answer,
+            room,
+        };
+        let handed = jobs.send_async(job).await;
         drop(jobs);
         handed.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?

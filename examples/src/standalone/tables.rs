@@ -25,6 +25,8 @@ pub(super) const REVISION: &str = "revision";
 pub(super) const COMPACTED: &str = "compacted";
 /// In [`STATE`]: up to which compaction the file was cleaned.
 pub(super) const CLEANED: &str = "cleaned";
+/// In [`STATE`]: the number of the last commit, as the journal counts them.
+pub(super) const COMMIT: &str = "commit";
 /// In [`STATE`]: the name of the cluster of one that this store is.
 pub(super) const CLUSTER: &str = "cluster";
 

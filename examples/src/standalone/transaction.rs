@@ -9,9 +9,10 @@ use kvwatch::{Change, PrevValue, Revision};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::clean;
+use super::journal::Row;
 use super::tables::{
-    ATTACHED, CLEANED, COMPACTED, LEASES, LOG, REVISION, STATE, VERSIONS, VersionKey, failed,
-    number,
+    ATTACHED, CLEANED, COMMIT, COMPACTED, LEASES, LOG, REVISION, STATE, VERSIONS, VersionKey,
+    failed, number,
 };
 use super::view::{attached_to, count_alive, scan_alive};
 
@@ -35,7 +36,11 @@ pub(super) struct Outcome {
     pub(super) transactions: Vec<(Revision, Vec<Change>)>,
     pub(super) compacted: Option<Revision>,
     leases: Vec<LeaseChange>,
-    /// There is something to be committed.
+    /// What must be durable before anybody hears of it, for the journal.
+    pub(super) rows: Vec<u8>,
+    /// The commit's number there.
+    pub(super) commit: u64,
+    /// There is something to be committed, if only room that was freed.
     pub(super) changed: bool,
 }
 
@@ -97,31 +102,91 @@ impl<'t> Transaction<'t> {
 
     /// What is to happen once the commit is durable.
     pub(super) fn finish(mut self) -> Result<Outcome, StoreError> {
-        if !self.outcome.transactions.is_empty() {
-            let revision = self.revision;
-            self.state.insert(REVISION, revision).map_err(failed)?;
-            self.outcome.changed = true;
+        if !self.outcome.rows.is_empty() {
+            let commit = number(&self.state, COMMIT)? + 1;
+            self.settle(commit)?;
         }
         Ok(self.outcome)
     }
 
+    /// Does again what a commit did, by its rows in the journal.
+    pub(super) fn replay(mut self, commit: u64, mut rows: &[u8]) -> Result<(), StoreError> {
+        while !rows.is_empty() {
+            let row = Row::decode(&mut rows);
+            let row = row.ok_or_else(|| StoreError::failed("the journal holds an unknown row"))?;
+            self.apply(row)?;
+            if let Row::Version { revision, .. } = row {
+                self.revision = revision;
+            }
+        }
+        self.settle(commit)
+    }
+
+    fn settle(&mut self, commit: u64) -> Result<(), StoreError> {
+        let revision = self.revision;
+        self.state.insert(REVISION, revision).map_err(failed)?;
+        self.state.insert(COMMIT, commit).map_err(failed)?;
+        self.outcome.commit = commit;
+        self.outcome.changed = true;
+        Ok(())
+    }
+
+    fn write(&mut self, row: Row<'_>) -> Result<(), StoreError> {
+        row.encode(&mut self.outcome.rows);
+        self.apply(row)
+    }
+
+    fn apply(&mut self, row: Row<'_>) -> Result<(), StoreError> {
+        match row {
+            Row::Version {
+                revision,
+                place,
+                key,
+                record,
+            } => {
+                self.versions
+                    .insert((key, revision), record)
+                    .map_err(failed)?;
+                self.log.insert((revision, place), key).map_err(failed)?;
+            }
+            Row::Attach { lease, key } => {
+                self.attached.insert((lease, key), ()).map_err(failed)?;
+            }
+            Row::Detach { lease, key } => {
+                self.attached.remove((lease, key)).map_err(failed)?;
+            }
+            Row::Grant { lease, ttl } => {
+                self.leases.insert(lease, ttl).map_err(failed)?;
+            }
+            Row::Revoke { lease } => {
+                self.leases.remove(lease).map_err(failed)?;
+            }
+            Row::Compact { revision } => {
+                self.compacted = revision;
+                self.state.insert(COMPACTED, revision).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     fn log(&mut self, key: &Bytes, record: &[u8], change: Change) -> Result<(), StoreError> {
-        let revision = self.revision + 1;
         let place = u32::try_from(self.turn.len()).map_err(StoreError::failed)?;
-        self.versions
-            .insert((&key[..], revision), record)
-            .map_err(failed)?;
-        self.log
-            .insert((revision, place), &key[..])
-            .map_err(failed)?;
+        self.write(Row::Version {
+            revision: self.revision + 1,
+            place,
+            key,
+            record,
+        })?;
         self.turn.push(change);
         Ok(())
     }
 
     fn detach(&mut self, old: &KeyValue) -> Result<(), StoreError> {
         if old.lease != 0 {
-            let place = (old.lease, &old.key[..]);
-            self.attached.remove(place).map_err(failed)?;
+            self.write(Row::Detach {
+                lease: old.lease,
+                key: &old.key,
+            })?;
         }
         Ok(())
     }
@@ -164,8 +229,10 @@ impl Write for Transaction<'_> {
             self.detach(old)?;
         }
         if kv.lease != 0 {
-            let place = (kv.lease, &kv.key[..]);
-            self.attached.insert(place, ()).map_err(failed)?;
+            self.write(Row::Attach {
+                lease: kv.lease,
+                key: &kv.key,
+            })?;
         }
         let record = record::encode(&kv);
         let prev = old.map_or(PrevValue::Absent, |old| {
@@ -186,10 +253,8 @@ impl Write for Transaction<'_> {
     }
 
     fn compact(&mut self, revision: Revision, physical: bool) -> Result<(), StoreError> {
-        self.compacted = revision;
-        self.state.insert(COMPACTED, revision).map_err(failed)?;
+        self.write(Row::Compact { revision })?;
         self.outcome.compacted = Some(revision);
-        self.outcome.changed = true;
         if physical {
             self.clean(usize::MAX)?;
         }
@@ -197,16 +262,14 @@ impl Write for Transaction<'_> {
     }
 
     fn grant(&mut self, lease: i64, ttl: i64) -> Result<(), StoreError> {
-        self.leases.insert(lease, ttl).map_err(failed)?;
+        self.write(Row::Grant { lease, ttl })?;
         self.outcome.leases.push(LeaseChange::Granted(lease, ttl));
-        self.outcome.changed = true;
         Ok(())
     }
 
     fn revoke(&mut self, lease: i64) -> Result<(), StoreError> {
-        self.leases.remove(lease).map_err(failed)?;
+        self.write(Row::Revoke { lease })?;
         self.outcome.leases.push(LeaseChange::Revoked(lease));
-        self.outcome.changed = true;
         Ok(())
     }
 }

@@ -1,18 +1,22 @@
 //! The one thread that writes: all that waits shares a commit, and so a sync to disk.
 //!
 //! ```text
-//!   callers ─▶ queue ─▶ run each in its turn ─▶ commit, durable ─▶ publish ─▶ answer each
+//!   callers ─▶ queue ─▶ run each in its turn ─▶ journal, durable ─▶ commit ─▶ publish ─▶ answer each
 //! ```
+//!
+//! If the journal or the commit fails half-way, nobody knows what is on disk: the writer ends, and
+//! what is there is found out when the store is opened again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kvwatch::Publisher;
 use kvwatch::etcd::{Answer, Leases, Operation, StoreError};
-use redb::Database;
-use tokio::sync::oneshot;
+use redb::{Database, Durability};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::tables::failed;
+use super::journal::Journal;
+use super::tables::{COMMIT, STATE, failed, number};
 use super::transaction::{Outcome, Transaction};
 use crate::AnyError;
 
@@ -29,16 +33,21 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 pub(super) struct Job {
     pub(super) operation: Operation,
     pub(super) answer: oneshot::Sender<Result<Answer, StoreError>>,
+    /// Its bytes' share of the queue, given back once it is done.
+    pub(super) room: OwnedSemaphorePermit,
 }
 
 /// The thread's own.
 pub(super) struct Writer {
     pub(super) database: Arc<Database>,
+    pub(super) journal: Journal,
     pub(super) publisher: Publisher,
     pub(super) leases: Arc<Leases>,
     pub(super) jobs: flume::Receiver<Job>,
     /// The file may hold what a compaction left.
     pub(super) unclean: bool,
+    /// A commit failed half-way.
+    pub(super) broken: bool,
 }
 
 impl Writer {
@@ -53,9 +62,11 @@ impl Writer {
             let jobs = first.into_iter().chain(self.jobs.try_iter()).take(BATCH);
             let mut operations = Vec::new();
             let mut waiting = Vec::new();
-            for Job { operation, answer } in jobs {
-                operations.push(operation);
-                waiting.push(answer);
+            let mut rooms = Vec::new();
+            for job in jobs {
+                operations.push(job.operation);
+                waiting.push(job.answer);
+                rooms.push(job.room);
             }
             // Nobody waits for these.
             let expired = self.leases.expired(Instant::now());
@@ -74,11 +85,29 @@ impl Writer {
                     for waiting in waiting {
                         drop(waiting.send(Err(StoreError::failed(error.to_string()))));
                     }
+                    if self.broken {
+                        return;
+                    }
                     // A lease that could not be revoked must not be tried without a pause.
                     std::thread::sleep(Duration::from_millis(100));
                 }
             }
+            drop(rooms);
+            if self.journal.is_full() && !self.checkpoint() {
+                return;
+            }
         }
+        self.checkpoint();
+    }
+
+    /// Brings the file up to date; returns whether that succeeded.
+    fn checkpoint(&mut self) -> bool {
+        let done = checkpoint(&self.database);
+        match &done {
+            Ok(()) => self.journal.start_over(),
+            Err(error) => eprintln!("standalone: the file cannot be written: {error}"),
+        }
+        done.is_ok()
     }
 
     /// The next job, unless there is something else to do before.
@@ -97,7 +126,10 @@ impl Writer {
 
     /// Runs all, makes them durable, and tells the watch engine: all of it, or nothing.
     fn commit(&mut self, operations: Vec<Operation>) -> Result<Vec<Answer>, AnyError> {
-        let transaction = self.database.begin_write().map_err(failed)?;
+        let mut transaction = self.database.begin_write().map_err(failed)?;
+        transaction
+            .set_durability(Durability::None)
+            .map_err(failed)?;
         let mut tables = Transaction::open(&transaction)?;
         let mut answers = Vec::with_capacity(operations.len());
         for operation in operations {
@@ -106,9 +138,14 @@ impl Writer {
         }
         let clean = tables.clean(CLEANED_AT_ONCE)?;
         let outcome = tables.finish()?;
+        self.broken = true;
+        if !outcome.rows.is_empty() {
+            self.journal.append(outcome.commit, &outcome.rows)?;
+        }
         if outcome.changed {
             transaction.commit().map_err(failed)?;
         }
+        self.broken = false;
         self.unclean = !clean;
         self.tell(outcome)?;
         Ok(answers)
@@ -125,4 +162,16 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Makes all that redb has in memory durable.
+pub(super) fn checkpoint(database: &Database) -> Result<(), AnyError> {
+    let transaction = database.begin_write()?;
+    let mut state = transaction.open_table(STATE)?;
+    // A commit of nothing need not write anything.
+    let last = number(&state, COMMIT)?;
+    state.insert(COMMIT, last)?;
+    drop(state);
+    transaction.commit()?;
+    Ok(())
 }
