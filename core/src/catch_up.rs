@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::engine::Engine;
 use crate::error::{Lagged, ReplayError};
-use crate::event::{Record, Revision};
+use crate::event::Revision;
 use crate::history::Step;
 use crate::queue::Queue;
 use crate::replay::{Fetched, fetch};
@@ -87,13 +87,10 @@ fn ask_source(engine: &Engine, missing: Lagged) -> Result<Option<Fetched>, Lagge
 
 /// What a watcher wants of a segment's records, from `skip` on.
 fn select(queue: &Queue, segment: &Segment, skip: usize) -> Option<Run> {
-    let wanted = |record: &Record| {
-        queue.filter.passes(record.change.kind()) && queue.selector.matches(&record.change.key)
-    };
     let mut picking: Option<Picking> = None;
-    for (at, record) in segment.records.iter().enumerate().skip(skip) {
-        if wanted(record) {
-            let span = at as u32..at as u32 + 1;
+    for span in segment.records.spans(skip) {
+        let change = &segment.records[span.start as usize].change;
+        if queue.filter.passes(change.kind()) && queue.selector.matches(&change.key) {
             match &mut picking {
                 Some(picking) => picking.add(span),
                 None => picking = Some(Picking::new(span)),

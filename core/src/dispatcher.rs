@@ -7,34 +7,46 @@
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
+use std::vec;
 
 use crate::engine::{Aftermath, Engine, Note};
 use crate::error::{EndReason, Lagged};
 use crate::event::{Record, Revision};
 use crate::history::STEP_BYTES;
 use crate::index::Slot;
-use crate::ingress::{Message, Rest};
 use crate::options::Overflow;
-use crate::segment::{Picking, Run, SEGMENT_EVENTS, Segment};
+use crate::segment::{Picking, Run, Segment};
+use crate::sender::STREAM;
 
 /// What whoever holds the dispatch lock works with: all of it scratch but `carry`.
 #[derive(Debug)]
 pub(crate) struct Dispatching {
-    /// How many events are gathered into one segment: few enough that a small history does not
-    /// consist of one.
+    /// How many events make a segment, unless one transaction is larger.
     segment_events: usize,
-    /// A message that was received but not taken in, or not all of it.
-    carry: Option<Message>,
-    batch: Vec<Record>,
+    /// What was received but is not dispatched yet.
+    carry: Option<Carry>,
     /// By slot: 1 + the watcher's place in `matched`, or 0.
     marks: Vec<u32>,
     /// The watchers that the segment concerns.
     matched: Vec<(Slot, Picking)>,
 }
 
+/// The rest of a batch that is larger than a segment, or that came behind a hole.
+#[derive(Debug)]
+struct Carry {
+    records: vec::IntoIter<Record>,
+    /// The last revision, which may have no records.
+    last: Revision,
+}
+
 /// Where so many events were dispatched, by whomever, since the dispatcher looked last, more are
-/// likely to come, and it lingers.
-const BUSY: u64 = 16;
+/// likely to come, and it lingers. With a larger number the publisher would ask it for help after
+/// [`STREAM`] events, find it parked, and start counting again: 1000 watchers of one key then got
+/// 20 M deliveries/s by reference instead of 200.
+const BUSY: u64 = STREAM as u64;
+/// So often it then lingers before it parks: a publisher that lost its core for a moment finds it
+/// lingering still.
+const PATIENCE: u32 = 5;
 
 /// What one step did.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,139 +62,90 @@ pub(crate) enum Did {
 /// What one step is about.
 enum Gathered {
     Hole(Lagged),
-    /// Everything up to this revision; the batch may be empty.
-    Batch(Revision),
+    /// Everything up to this revision, which may have brought nothing.
+    Segment(Option<Segment>, Revision),
 }
 
-/// A message's transactions are taken in one by one: they may be too many for one segment.
-fn take_transactions(
-    records: &mut std::vec::IntoIter<Record>,
-    batch: &mut Vec<Record>,
-    limit: usize,
-    bytes: &mut usize,
-) -> bool {
-    while let Some(next) = records.as_slice().first() {
-        let revision = next.revision;
-        let starts = batch.last().is_none_or(|last| last.revision != revision);
-        if starts && (batch.len() >= limit || *bytes >= STEP_BYTES) {
-            return false;
+impl Carry {
+    /// Its next segment, of whole transactions, and up to where that reaches. Then it is empty, or
+    /// has records.
+    fn cut(&mut self, limit: usize) -> (Option<Segment>, Revision) {
+        let (mut count, mut bytes, mut before) = (0, 0, None);
+        for record in self.records.as_slice() {
+            let starts = before != Some(record.revision);
+            if starts && (count >= limit || bytes >= STEP_BYTES) {
+                break;
+            }
+            count += 1;
+            bytes += record.cost();
+            before = Some(record.revision);
         }
-        *bytes += next.cost();
-        batch.extend(records.next());
+        // Where it takes all, it takes the vector itself.
+        let records: Vec<Record> = if count == self.records.len() {
+            mem::take(&mut self.records).collect()
+        } else {
+            self.records.by_ref().take(count).collect()
+        };
+        let upto = match before {
+            Some(revision) if !self.is_empty() => revision,
+            _ => self.last,
+        };
+        let segment = (!records.is_empty()).then(|| Segment::weighed(records, bytes));
+        (segment, upto)
     }
-    true
+
+    fn is_empty(&self) -> bool {
+        self.records.as_slice().is_empty()
+    }
 }
 
 impl Dispatching {
-    pub(crate) fn new(history: usize) -> Self {
-        let share = if history == 0 {
-            SEGMENT_EVENTS
-        } else {
-            (history / 4).max(1)
-        };
+    pub(crate) fn new(segment_events: usize) -> Self {
         Self {
-            segment_events: share.min(SEGMENT_EVENTS),
+            segment_events,
             carry: None,
-            batch: Vec::new(),
             marks: Vec::new(),
             matched: Vec::new(),
         }
     }
 
-    /// Takes what waits, up to one segment, into the batch. `None` if nothing waits.
+    /// Takes what waits, up to one segment. `None` if nothing waits.
     fn gather(&mut self, engine: &Engine) -> Option<Gathered> {
-        debug_assert!(self.batch.is_empty());
+        if let Some(mut carry) = self.carry.take() {
+            let (segment, upto) = carry.cut(self.segment_events);
+            self.carry = (!carry.is_empty()).then_some(carry);
+            return Some(Gathered::Segment(segment, upto));
+        }
         // Read before the ingress is found empty: what was settled then has been received.
         let settled = engine.settled();
-        let mut upto = None;
-        let mut bytes = 0;
-        while self.batch.len() < self.segment_events && bytes < STEP_BYTES {
-            let Some(message) = self.carry.take().or_else(|| engine.ingress.receive()) else {
-                break;
-            };
-            match message {
-                Message::One(record) => {
-                    upto = Some(record.revision);
-                    bytes += record.cost();
-                    self.batch.push(record);
-                }
-                Message::Many {
-                    hole: Some(hole),
-                    records,
-                    last,
-                } => {
-                    // The hole is a step of its own, behind what is gathered already.
-                    let rest = upto.is_some().then_some(hole);
-                    self.carry = Some(Message::Many {
-                        hole: rest,
-                        records,
-                        last,
-                    });
-                    if rest.is_none() {
-                        return Some(Gathered::Hole(hole));
-                    }
-                    break;
-                }
-                Message::Many {
-                    hole: None,
-                    mut records,
-                    last,
-                } => {
-                    let limit = self.segment_events;
-                    if take_transactions(&mut records, &mut self.batch, limit, &mut bytes) {
-                        upto = Some(last);
-                        continue;
-                    }
-                    upto = self.batch.last().map(|record| record.revision);
-                    self.carry = Some(Message::Many {
-                        hole: None,
-                        records,
-                        last,
-                    });
-                    break;
-                }
-            }
-        }
-        if let Some(upto) = upto {
-            return Some(Gathered::Batch(upto));
-        }
-        match engine.ingress.rest() {
-            Rest::Hole(hole) => Some(Gathered::Hole(hole)),
-            Rest::Nothing => (settled > engine.dispatched()).then_some(Gathered::Batch(settled)),
-            // It comes first. Now there is one to take, so this is not done more than once.
-            Rest::Message => self.gather(engine),
-        }
-    }
-
-    /// What was gathered. A batch that nearly fills its vector is handed on with it; otherwise
-    /// the history would hold more memory than it counts.
-    fn segment(&mut self, after: &mut Aftermath) -> Option<Segment> {
-        if self.batch.is_empty() {
-            return None;
-        }
-        let records = if self.batch.len() < self.batch.capacity() * 3 / 4 {
-            self.batch.drain(..).collect()
-        } else {
-            mem::replace(&mut self.batch, after.spare_records())
+        let Some(batch) = engine.ingress.receive() else {
+            let unsent = settled > engine.dispatched();
+            return unsent.then_some(Gathered::Segment(None, settled));
         };
-        Some(Segment::new(records))
+        let last = batch.last;
+        let carried = batch.records.len() > self.segment_events || batch.bytes > STEP_BYTES;
+        if batch.hole.is_none() && !carried {
+            let some = !batch.records.is_empty();
+            let segment = some.then(|| Segment::weighed(batch.records, batch.bytes));
+            return Some(Gathered::Segment(segment, last));
+        }
+        if batch.messages > 0 {
+            let records = batch.records.into_iter();
+            self.carry = Some(Carry { records, last });
+        }
+        match batch.hole {
+            // The hole is a step of its own, before the rest.
+            Some(hole) => Some(Gathered::Hole(hole)),
+            None => self.gather(engine),
+        }
     }
 
     /// Which watchers a segment concerns, and with which of its events.
     fn matching(&mut self, engine: &Engine, segment: &Segment, after: &mut Aftermath) {
         let registry = engine.registry.read();
         self.marks.resize(registry.slots(), 0);
-        let records = &segment.records;
-        let mut start = 0;
-        while start < records.len() {
-            // Neighbours of one key and kind concern the same watchers.
-            let change = &records[start].change;
-            let same = records[start..]
-                .iter()
-                .take_while(|r| r.change.key == change.key && r.change.kind() == change.kind())
-                .count();
-            let span = start as u32..(start + same) as u32;
-            start += same;
+        for span in segment.records.spans(0) {
+            let change = &segment.records[span.start as usize].change;
             registry.matching(&change.key, change.kind(), &engine.hasher, |watcher| {
                 let mark = &mut self.marks[watcher as usize];
                 if *mark == 0 {
@@ -234,18 +197,16 @@ impl Engine {
                 self.dispatch_hole(hole, after);
                 Did::Part
             }
-            Some(Gathered::Batch(upto)) => {
-                let full = work.carry.is_some() || work.batch.len() >= work.segment_events;
+            Some(Gathered::Segment(segment, upto)) => {
+                let events = segment.as_ref().map_or(0, |segment| segment.records.len());
+                let full = work.carry.is_some() || events >= work.segment_events;
                 after.wakes.push(self.ingress.room_made());
-                let segment = work.segment(after);
                 self.history
                     .write()
                     .append(segment.as_ref(), upto, &mut after.trash);
                 self.set_appended(upto);
                 if let Some(segment) = segment {
-                    self.counters
-                        .dispatched_events
-                        .add_alone(segment.records.len());
+                    self.counters.dispatched_events.add_alone(events);
                     work.matching(self, &segment, after);
                     // Without a history this may be all that is left of it.
                     after.trash.push(segment);
@@ -293,7 +254,7 @@ impl Engine {
     pub(crate) fn drain(&self) {
         let mut after = Aftermath::default();
         while self.locked_step(&mut after) != Did::Nothing {
-            after.settle();
+            after.settle(&self.ingress);
         }
     }
 
@@ -309,7 +270,7 @@ impl Engine {
             }
             drop(work);
             mem::forget(failing);
-            after.settle();
+            after.settle(&self.ingress);
             if !more {
                 return;
             }
@@ -320,7 +281,7 @@ impl Engine {
     fn fail(&self) {
         let mut after = Aftermath::default();
         self.end(EndReason::Failed, &mut after);
-        after.settle();
+        after.settle(&self.ingress);
     }
 }
 
@@ -361,13 +322,14 @@ impl Dispatcher {
         tracing::debug!("dispatcher started");
         let mut after = Aftermath::default();
         let mut before = 0;
+        let mut patience = 0;
         loop {
             engine.parker.begin();
             let closing = engine.is_closing();
             let did = loop {
                 after.wakes.append(&mut engine.handed_over.lock());
                 let did = engine.locked_step(&mut after);
-                after.settle();
+                after.settle(&engine.ingress);
                 if did != Did::Part {
                     break did;
                 }
@@ -380,7 +342,11 @@ impl Dispatcher {
             }
             let dispatched = engine.counters.dispatched_events.get();
             if dispatched - mem::replace(&mut before, dispatched) >= BUSY {
+                patience = PATIENCE;
+            }
+            if patience > 0 {
                 // Whatever has come since is little, and more will come.
+                patience -= 1;
                 engine.parker.linger();
             } else if did == Did::Nothing {
                 engine.parker.park();
@@ -388,7 +354,7 @@ impl Dispatcher {
         }
         // What was handed over meanwhile, with nobody else left to do it.
         after.wakes.append(&mut engine.handed_over.lock());
-        after.settle();
+        after.settle(&engine.ingress);
         tracing::debug!("dispatcher stopped");
     }
 }

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 use crate::builder::Builder;
 use crate::dispatcher::Dispatching;
 use crate::error::EndReason;
-use crate::event::{Record, Revision};
+use crate::event::Revision;
 use crate::history::History;
 use crate::index::{KeyHasher, Slot};
 use crate::ingress::Ingress;
@@ -66,17 +66,12 @@ pub(crate) struct Engine {
 const SHUT_DOWN: u8 = 1;
 const FAILED: u8 = 2;
 
-/// As many vectors are kept to make segments of; at 28 KiB each.
-const SPARE: usize = 2;
-
 /// What is left to do once every guard is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Aftermath {
     pub(crate) wakes: Wakes,
     /// To be dropped: their last bytes may be the user's.
     pub(crate) trash: Vec<Segment>,
-    /// What segments were made of that nobody holds any more.
-    spare: Vec<Vec<Record>>,
     pub(crate) gone: Vec<Arc<Queue>>,
     pub(crate) notes: Vec<Note>,
 }
@@ -90,20 +85,12 @@ pub(crate) enum Note {
 }
 
 impl Aftermath {
-    /// An empty vector for a whole segment.
-    pub(crate) fn spare_records(&mut self) -> Vec<Record> {
-        self.spare
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(SEGMENT_EVENTS))
-    }
-
     /// To be called without any guard.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self, ingress: &Ingress) {
         self.wakes.wake_all();
         for segment in self.trash.drain(..) {
-            let spare = segment.into_spare();
-            if self.spare.len() < SPARE {
-                self.spare.extend(spare);
+            if let Some(spare) = segment.into_spare() {
+                ingress.give_back(spare);
             }
         }
         self.gone.clear();
@@ -126,9 +113,14 @@ impl Aftermath {
 impl Engine {
     pub(crate) fn new(config: Builder) -> Self {
         let revision = config.revision;
+        // Few enough that a small history does not consist of one segment.
+        let segment_events = match config.history {
+            0 => SEGMENT_EVENTS,
+            events => (events / 4).clamp(1, SEGMENT_EVENTS),
+        };
         Self {
-            ingress: Ingress::new(config.ingress),
-            dispatch: Mutex::new(Dispatching::new(config.history)),
+            ingress: Ingress::new(config.ingress, segment_events),
+            dispatch: Mutex::new(Dispatching::new(segment_events)),
             history: RwLock::new(History::new(config.history, config.history_bytes, revision)),
             registry: RwLock::new(Registry::new(config.watchers)),
             interest: Interest::new(),

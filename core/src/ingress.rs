@@ -1,76 +1,115 @@
-//! The way in: one message a call of the publisher, bounded, and what became of what found no
-//! room.
+//! The way in, bounded: one message a call of the publisher, gathered into batches that become
+//! segments as they are, and what became of what found no room.
+//!
+//! ```text
+//!   publish ──▶ open batch ── full ──▶ channel of batches ──▶ whoever dispatches
+//!                    └──────────── the channel is empty ──────────▲
+//! ```
+//!
+//! A record is so written once, to where watchers will read it. With each call's message in the
+//! channel and the gathering behind it, an event took 300 ns of processor time where this takes
+//! 235 (one watcher; 215 and 175 with `publish_many` of 64).
 
-use std::sync::atomic::Ordering::SeqCst;
-use std::vec;
+use std::mem;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::error::Lagged;
 use crate::event::{Record, Revision};
-use crate::sync::{AtomicBool, Channel, Mutex};
+use crate::history::STEP_BYTES;
+use crate::sync::{AtomicBool, AtomicU64, Channel, Mutex};
 use crate::wait::{WaitCell, Waiter};
 
-/// What one call of the publisher hands over.
-#[derive(Debug)]
-pub(crate) enum Message {
-    /// One change.
-    One(Record),
-    /// Any number of whole transactions.
-    Many {
-        /// Revisions dropped before this message.
-        hole: Option<Lagged>,
-        records: vec::IntoIter<Record>,
-        /// The last revision, which may have no records.
-        last: Revision,
-    },
+/// Messages that came one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Revisions that a lossy publish dropped before these messages.
+    pub(crate) hole: Option<Lagged>,
+    /// What the messages brought: whole transactions, in order.
+    pub(crate) records: Vec<Record>,
+    /// What the records hold in memory.
+    pub(crate) bytes: usize,
+    /// How many messages these are.
+    pub(crate) messages: u64,
+    /// The last revision, which may have no records.
+    pub(crate) last: Revision,
 }
 
-impl Message {
-    /// The same with the hole before it.
-    pub(crate) fn behind(self, hole: Option<Lagged>) -> Self {
-        let (records, last) = match self {
-            Self::One(record) => {
-                let last = record.revision;
-                (vec![record].into_iter(), last)
-            }
-            Self::Many { records, last, .. } => (records, last),
-        };
-        Self::Many {
-            hole,
-            records,
-            last,
+impl Batch {
+    pub(crate) fn push(&mut self, record: Record) {
+        self.bytes += record.cost();
+        self.last = record.revision;
+        self.records.push(record);
+    }
+
+    /// Adds whole transactions, of which the last may be empty.
+    pub(crate) fn append(&mut self, mut records: Vec<Record>, last: Revision) {
+        self.bytes += records.iter().map(Record::cost).sum::<usize>();
+        self.last = last;
+        if self.records.is_empty() && self.records.capacity() < records.len() {
+            self.records = records;
+        } else {
+            self.records.append(&mut records);
         }
     }
-}
 
-/// What is left when the channel was found empty.
-#[derive(Debug)]
-pub(crate) enum Rest {
-    Nothing,
-    /// One has come since, and may carry a hole that was here.
-    Message,
-    Hole(Lagged),
+    fn is_empty(&self) -> bool {
+        self.messages == 0 && self.hole.is_none()
+    }
+
+    /// All of it. A vector that is nearly full goes along, and `spare` gives another one for it;
+    /// otherwise the history would hold more memory than it counts.
+    fn take(&mut self, spare: impl FnOnce() -> Vec<Record>) -> Self {
+        let records = if self.records.len() < self.records.capacity() * 3 / 4 {
+            self.records.drain(..).collect()
+        } else {
+            mem::replace(&mut self.records, spare())
+        };
+        Self {
+            hole: self.hole.take(),
+            records,
+            bytes: mem::take(&mut self.bytes),
+            messages: mem::take(&mut self.messages),
+            last: self.last,
+        }
+    }
 }
 
 /// Only the publisher sends, and only whoever holds the dispatch lock receives.
 #[derive(Debug)]
 pub(crate) struct Ingress {
-    channel: Channel<Message>,
+    /// What the publisher writes to. It goes into the channel, when it is full, under its lock:
+    /// so while that is held and the channel is empty, everything before it has been received.
+    open: Mutex<Batch>,
+    /// Each batch in it has a message at least, so it has room for as many as there are messages.
+    channel: Channel<Batch>,
+    /// Vectors of batches that nobody holds any more.
+    spare: Channel<Vec<Record>>,
+    /// In messages.
     capacity: usize,
-    /// Revisions that a lossy publish dropped and that no message has carried along yet. Only the
-    /// publisher adds to it, so while it is locked nothing is dropped, and if the channel is empty
-    /// then, everything before the hole has been received.
-    hole: Mutex<Option<Lagged>>,
+    /// Events in a batch, unless one call brings more.
+    batch_events: usize,
+    /// How many messages there have been. Only the publisher writes it.
+    sent: AtomicU64,
+    /// How many of them are out again. Only written under the dispatch lock.
+    received: AtomicU64,
     /// The publisher, while it waits for room.
     waiting: AtomicBool,
     waiter: WaitCell,
 }
 
+/// As many vectors are kept for batches to come, at 26 KiB each.
+const SPARE: usize = 4;
+
 impl Ingress {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize, batch_events: usize) -> Self {
         Self {
+            open: Mutex::default(),
             channel: Channel::bounded(capacity),
+            spare: Channel::bounded(SPARE),
             capacity,
-            hole: Mutex::new(None),
+            batch_events,
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             waiter: WaitCell::default(),
         }
@@ -80,31 +119,75 @@ impl Ingress {
         self.capacity
     }
 
+    /// How many messages are waiting.
     pub(crate) fn len(&self) -> usize {
-        self.channel.len()
+        let received = self.received.load(SeqCst);
+        self.sent.load(SeqCst).saturating_sub(received) as usize
     }
 
     /// For how many messages there is room. Only the publisher takes it up.
     pub(crate) fn room(&self) -> usize {
-        self.capacity - self.channel.len().min(self.capacity)
+        self.capacity.saturating_sub(self.len())
+    }
+
+    /// One message of so many events, for which the publisher has reserved room.
+    pub(crate) fn send(&self, events: usize, write: impl FnOnce(&mut Batch)) {
+        self.sent.store(self.sent.load(Relaxed) + 1, Relaxed);
+        let mut open = self.open.lock();
+        if open.messages > 0 && open.records.len() + events > self.batch_events {
+            self.close(&mut open);
+        }
+        write(&mut open);
+        open.messages += 1;
+        if open.records.len() >= self.batch_events || open.bytes >= STEP_BYTES {
+            self.close(&mut open);
+        }
     }
 
     /// # Panics
     /// Without room: the publisher reserves it first.
-    pub(crate) fn send(&self, message: Message) {
-        if self.channel.try_send(message).is_err() {
+    fn close(&self, open: &mut Batch) {
+        let full = open.take(|| self.spare_records());
+        if self.channel.try_send(full).is_err() {
             unreachable!("the publisher has reserved room");
         }
     }
 
-    /// The next message, under the dispatch lock.
-    pub(crate) fn receive(&self) -> Option<Message> {
-        self.channel.try_recv()
+    /// An empty vector for a whole batch.
+    fn spare_records(&self) -> Vec<Record> {
+        let spare = self.spare.try_recv();
+        spare.unwrap_or_else(|| Vec::with_capacity(self.batch_events))
     }
 
-    /// Whoever waits for room, now that there is some.
+    /// Takes back the emptied vector of a batch.
+    pub(crate) fn give_back(&self, records: Vec<Record>) {
+        debug_assert!(records.is_empty());
+        if records.capacity() == self.batch_events {
+            // With enough of them it is freed.
+            drop(self.spare.try_send(records));
+        }
+    }
+
+    /// The next batch, under the dispatch lock.
+    pub(crate) fn receive(&self) -> Option<Batch> {
+        let next = self.channel.try_recv().or_else(|| {
+            let mut open = self.open.lock();
+            // One may have been closed since.
+            let closed = self.channel.try_recv();
+            closed.or_else(|| (!open.is_empty()).then(|| open.take(|| self.spare_records())))
+        })?;
+        let received = self.received.load(Relaxed) + next.messages;
+        self.received.store(received, SeqCst);
+        Some(next)
+    }
+
+    /// Whoever waits for room, once half of it is there: more is made until the ingress is empty,
+    /// and who is woken for every bit of room is woken all the time.
     pub(crate) fn room_made(&self) -> Option<Waiter> {
-        if self.waiting.load(SeqCst) && self.waiting.swap(false, SeqCst) {
+        if self.waiting.load(SeqCst)
+            && self.room() >= self.capacity.div_ceil(2)
+            && self.waiting.swap(false, SeqCst)
+        {
             self.waiter.take()
         } else {
             None
@@ -127,28 +210,91 @@ impl Ingress {
         drop(self.waiter.take());
     }
 
-    /// From the publisher: these revisions found no room. They are behind any hole there is.
+    /// From the publisher: these revisions found no room. They are behind everything sent before,
+    /// and are never neither here nor received, or what lies behind would seem to be reached.
     pub(crate) fn dig(&self, revisions: Lagged) {
-        let mut hole = self.hole.lock();
-        match &mut *hole {
+        let mut open = self.open.lock();
+        if open.messages > 0 {
+            self.close(&mut open);
+        }
+        open.last = revisions.to;
+        match &mut open.hole {
             Some(hole) => hole.to = revisions.to,
             none => *none = Some(revisions),
         }
     }
+}
 
-    /// From the publisher: the message made of the hole, if there still is one. At no moment is the
-    /// hole neither here nor in the channel, or what lies behind it would seem to be reached.
-    pub(crate) fn send_with_hole(&self, message: impl FnOnce(Option<Lagged>) -> Message) {
-        let mut hole = self.hole.lock();
-        self.send(message(hole.take()));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Change;
+
+    fn record(revision: Revision) -> Record {
+        let change = Change::put("k", "v");
+        Record { revision, change }
     }
 
-    /// From the dispatcher, which has just found the channel empty: what is there besides.
-    pub(crate) fn rest(&self) -> Rest {
-        let mut hole = self.hole.lock();
-        if !self.channel.is_empty() {
-            return Rest::Message;
-        }
-        hole.take().map_or(Rest::Nothing, Rest::Hole)
+    fn send(ingress: &Ingress, revisions: std::ops::RangeInclusive<Revision>) {
+        let last = *revisions.end();
+        let records: Vec<Record> = revisions.map(record).collect();
+        ingress.send(records.len(), |batch| batch.append(records, last));
+    }
+
+    /// What is received next: the hole, the revisions, the messages.
+    fn receive(ingress: &Ingress) -> (Option<Lagged>, Vec<Revision>, u64) {
+        let batch = ingress.receive().unwrap();
+        let bytes: usize = batch.records.iter().map(Record::cost).sum();
+        assert_eq!(batch.bytes, bytes);
+        let revisions = batch.records.iter().map(|record| record.revision);
+        (batch.hole, revisions.collect(), batch.messages)
+    }
+
+    #[test]
+    fn messages_come_in_batches_and_one_that_is_too_large_comes_alone() {
+        let ingress = Ingress::new(8, 4);
+        send(&ingress, 1..=3);
+        send(&ingress, 4..=5);
+        send(&ingress, 6..=6);
+        send(&ingress, 7..=16);
+        assert_eq!((ingress.len(), ingress.room()), (4, 4));
+        assert_eq!(receive(&ingress), (None, vec![1, 2, 3], 1));
+        assert_eq!(receive(&ingress), (None, vec![4, 5, 6], 2));
+        assert_eq!(receive(&ingress), (None, (7..=16).collect(), 1));
+        assert!(ingress.receive().is_none());
+        assert_eq!((ingress.len(), ingress.room()), (0, 8));
+    }
+
+    #[test]
+    fn ordered_a_message_that_outgrows_the_first_batchs_memory_stays_behind_it() {
+        let ingress = Ingress::new(8, 256);
+        send(&ingress, 1..=1);
+        send(&ingress, 2..=100);
+        assert_eq!(receive(&ingress), (None, (1..=100).collect(), 2));
+    }
+
+    #[test]
+    fn a_hole_lies_between_what_came_before_and_what_comes_behind() {
+        let ingress = Ingress::new(2, 4);
+        send(&ingress, 1..=1);
+        ingress.dig(Lagged { from: 2, to: 2 });
+        ingress.dig(Lagged { from: 3, to: 5 });
+        send(&ingress, 6..=6);
+        assert_eq!(receive(&ingress), (None, vec![1], 1));
+        let hole = Lagged { from: 2, to: 5 };
+        assert_eq!(receive(&ingress), (Some(hole), vec![6], 1));
+        ingress.dig(Lagged { from: 7, to: 7 });
+        let hole = Lagged { from: 7, to: 7 };
+        assert_eq!(receive(&ingress), (Some(hole), vec![], 0));
+        assert!(ingress.receive().is_none());
+    }
+
+    #[test]
+    fn a_message_without_changes_is_a_message() {
+        let ingress = Ingress::new(1, 4);
+        ingress.send(0, |batch| batch.append(Vec::new(), 9));
+        assert_eq!(ingress.room(), 0);
+        assert_eq!(ingress.receive().unwrap().last, 9);
+        assert_eq!(ingress.room(), 1);
     }
 }

@@ -1,8 +1,8 @@
 //! Segments, the unit of the log, and runs, the unit of delivery.
 //!
 //! ```text
-//!   Segment   Arc<Vec<Record>>   r7 a │ r8 b │ r8 c │ r9 a      never changed while it is shared
-//!   Run       Arc ▲ + which      ·      r8 b   r8 c             what one watcher matched of it
+//!   Segment   Arc<Records>   r7 a │ r8 b │ r8 c │ r9 a      never changed while it is shared
+//!   Run       Arc ▲ + which    ·      r8 b   r8 c             what one watcher matched of it
 //! ```
 //!
 //! A segment holds whole transactions, so a run holds whatever of a revision its watcher matched:
@@ -16,7 +16,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::event::{Event, EventRef, Record, Revision};
+use crate::event::{Event, EventRef, Record, Records, Revision};
 
 /// Events gathered into one segment, unless one transaction is larger.
 pub(crate) const SEGMENT_EVENTS: usize = 256;
@@ -24,7 +24,7 @@ pub(crate) const SEGMENT_EVENTS: usize = 256;
 /// An immutable run of records with growing revisions.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
-    pub(crate) records: Arc<Vec<Record>>,
+    pub(crate) records: Arc<Records>,
     /// What the records hold in memory.
     pub(crate) bytes: usize,
 }
@@ -33,20 +33,28 @@ impl Segment {
     /// # Panics
     /// Without records: an empty segment has no revision.
     pub(crate) fn new(records: Vec<Record>) -> Self {
-        assert!(!records.is_empty());
         let bytes = records.iter().map(Record::cost).sum();
+        Self::weighed(records, bytes)
+    }
+
+    /// The same where the bytes are known.
+    ///
+    /// # Panics
+    /// Without records.
+    pub(crate) fn weighed(records: Vec<Record>, bytes: usize) -> Self {
+        assert!(!records.is_empty());
         Self {
-            records: Arc::new(records),
+            records: Arc::new(Records::new(records)),
             bytes,
         }
     }
 
-    /// The emptied vector of a full segment, if nobody else holds it. Drops the records: to be
-    /// called without any guard.
+    /// The emptied vector of the segment, if nobody else holds it. Drops the records: to be called
+    /// without any guard.
     pub(crate) fn into_spare(self) -> Option<Vec<Record>> {
-        let mut records = Arc::into_inner(self.records)?;
+        let mut records = Arc::into_inner(self.records)?.into_list();
         records.clear();
-        (records.capacity() == SEGMENT_EVENTS).then_some(records)
+        Some(records)
     }
 
     pub(crate) fn first(&self) -> Revision {
@@ -106,7 +114,7 @@ impl Picking {
 /// What one watcher matched of a segment. Never empty.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    records: Arc<Vec<Record>>,
+    records: Arc<Records>,
     picks: Picks,
     /// What this run keeps in memory: its own records where they were copied out, else the whole
     /// segment.
@@ -142,8 +150,9 @@ impl Run {
     /// The same events in a segment of their own.
     pub(crate) fn copy_out(self) -> Self {
         let count = self.len();
+        let own = (0..count).map(|nth| self.record(nth).share());
         Self {
-            records: Arc::new((0..count).map(|nth| self.record(nth).share()).collect()),
+            records: Arc::new(Records::new(own.collect())),
             picks: Picks::Span {
                 start: 0,
                 end: count as u32,
@@ -252,7 +261,7 @@ impl Run {
 /// The events of a run, by reference.
 #[derive(Clone, Debug)]
 pub(crate) struct RunIter<'a> {
-    records: &'a Arc<Vec<Record>>,
+    records: &'a Arc<Records>,
     picks: PicksIter<'a>,
     with_prev: bool,
 }
@@ -306,6 +315,22 @@ mod tests {
         picking.add(4..6);
         let run = Run::new(&segment(&[1, 2, 3, 4, 5, 6, 7], 0), picking);
         assert_eq!(revisions(&run), [2, 3, 5, 6]);
+    }
+
+    #[test]
+    fn spans_end_where_the_key_or_the_kind_changes() {
+        let changes = [
+            Change::put("k", "1"),
+            Change::put("k", "2"),
+            Change::delete("k"),
+            Change::put("j", "1"),
+        ];
+        let record = |(change, revision)| Record { revision, change };
+        let records = Records::new(changes.into_iter().zip(1..).map(record).collect());
+        let spans = |skip| records.spans(skip).collect::<Vec<_>>();
+        assert_eq!(spans(0), [0..2, 2..3, 3..4]);
+        assert_eq!(spans(1), [1..2, 2..3, 3..4]);
+        assert_eq!(spans(2), [2..3, 3..4]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! How one call of the publisher gets in: room, the question who is interested, the message, and
 //! who is to dispatch it.
 
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use crate::dispatcher::Did;
 use crate::engine::{Aftermath, Engine};
 use crate::error::{EndReason, Lagged, PublishError, PublishErrorKind};
 use crate::event::{Change, MAX_REVISION, Record, Revision};
-use crate::ingress::Message;
+use crate::ingress::Batch;
 use crate::publisher::Lossy;
 use crate::wait::{Waiter, park_until};
 
@@ -23,7 +22,7 @@ const STREAMED: usize = 1024;
 
 /// Dispatching on the spot is for events that come one by one. After so many in a row that were
 /// not worth it, as they woke nobody or the next event came at once, events are gathered.
-const STREAM: usize = 8;
+pub(crate) const STREAM: usize = 8;
 /// An event comes at once if it does so within this time after the last dispatch on the spot was
 /// done: what that took, wakes included, does not count.
 const QUICK: Duration = Duration::from_micros(25);
@@ -68,8 +67,6 @@ pub(crate) struct Sender {
     streak: usize,
     /// When the last dispatch on the spot was done.
     done: Instant,
-    /// A lossy publish dropped something that may still have to be sent along.
-    dug: bool,
     after: Aftermath,
 }
 
@@ -86,7 +83,6 @@ impl Sender {
             streams: false,
             streak: 0,
             done: Instant::now(),
-            dug: false,
             after: Aftermath::default(),
         }
     }
@@ -112,8 +108,11 @@ impl Sender {
             }
         };
         let wanted = self.is_wanted(&change);
-        let record = Record { revision, change };
-        self.submit(Message::One(record), revision, wanted, 1, 1);
+        if self.is_sent(wanted) {
+            let write = |batch: &mut Batch| batch.push(Record { revision, change });
+            self.engine.ingress.send(1, write);
+        }
+        self.submitted(revision, wanted, 1, 1);
         Ok(revision)
     }
 
@@ -136,12 +135,11 @@ impl Sender {
         let Chunk { records, entries } = chunk;
         let wanted = records.iter().any(|record| self.is_wanted(&record.change));
         let events = records.len();
-        let message = Message::Many {
-            hole: None,
-            records: records.into_iter(),
-            last,
-        };
-        self.submit(message, last, wanted, events, entries.len());
+        if self.is_sent(wanted) {
+            let write = |batch: &mut Batch| batch.append(records, last);
+            self.engine.ingress.send(events, write);
+        }
+        self.submitted(last, wanted, events, entries.len());
         Ok(last)
     }
 
@@ -156,6 +154,11 @@ impl Sender {
 
     fn is_wanted(&self, change: &Change) -> bool {
         self.engine.interest.wants(&self.engine.hasher, &change.key)
+    }
+
+    /// Without a history, what nobody watches needs to be known to nobody.
+    fn is_sent(&self, wanted: bool) -> bool {
+        wanted || self.engine.config.history > 0
     }
 
     /// Makes sure of room for one message and opens `revision`, the last that it will carry: who
@@ -190,7 +193,8 @@ impl Sender {
             Patience::Until(deadline) => Some(deadline),
             Patience::Endless => None,
         };
-        if self.engine.config.inline {
+        // In a stream the dispatcher's thread is at it already.
+        if self.engine.config.inline && !self.streams {
             self.dispatch_here();
         }
         loop {
@@ -223,24 +227,15 @@ impl Sender {
         }
     }
 
-    /// Sends what room was reserved for, and sees to it that it is dispatched when it matters.
-    fn submit(
-        &mut self,
-        message: Message,
-        last: Revision,
-        wanted: bool,
-        events: usize,
-        transactions: usize,
-    ) {
+    /// Sees to it that what was sent, if it was, is dispatched when it matters.
+    fn submitted(&mut self, last: Revision, wanted: bool, events: usize, transactions: usize) {
         debug_assert!(self.last < last);
         self.last = last;
         let counters = &self.engine.counters;
         counters.published_events.add_alone(events);
         counters.published_transactions.add_alone(transactions);
-        // Without a history, what nobody watches needs to be known to nobody.
-        if wanted || self.engine.config.history > 0 || self.dug {
+        if self.is_sent(wanted) {
             self.room -= 1;
-            self.send(message);
             self.engine.settle(last);
         } else {
             self.engine.settle_unsent(last);
@@ -253,16 +248,6 @@ impl Sender {
             self.rouse();
         } else if wanted {
             self.offer();
-        }
-    }
-
-    /// Sends the message, with the hole before it if there is one.
-    fn send(&mut self, message: Message) {
-        let ingress = &self.engine.ingress;
-        if mem::take(&mut self.dug) {
-            ingress.send_with_hole(|hole| message.behind(hole));
-        } else {
-            ingress.send(message);
         }
     }
 
@@ -307,7 +292,7 @@ impl Sender {
                 engine.handed_over.lock().append(&mut self.after.wakes);
                 engine.parker.notify();
             }
-            self.after.settle();
+            self.after.settle(&engine.ingress);
         }
         self.done = Instant::now();
         if woken > 0 && pause > QUICK {
@@ -341,7 +326,6 @@ impl Sender {
         counters.dropped_events.add_alone(events);
         if events > 0 {
             self.engine.ingress.dig(revisions);
-            self.dug = true;
         }
         self.engine.settle(revisions.to);
         self.engine.parker.notify();

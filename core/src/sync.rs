@@ -36,14 +36,6 @@ mod imp {
         pub(crate) fn try_recv(&self) -> Option<T> {
             self.receiver.try_recv().ok()
         }
-
-        pub(crate) fn len(&self) -> usize {
-            self.receiver.len()
-        }
-
-        pub(crate) fn is_empty(&self) -> bool {
-            self.receiver.is_empty()
-        }
     }
 }
 
@@ -138,14 +130,6 @@ mod imp {
 
         pub(crate) fn try_recv(&self) -> Option<T> {
             self.messages.lock().pop_front()
-        }
-
-        pub(crate) fn len(&self) -> usize {
-            self.messages.lock().len()
-        }
-
-        pub(crate) fn is_empty(&self) -> bool {
-            self.messages.lock().is_empty()
         }
     }
 }

@@ -10,7 +10,7 @@ use ::loom::thread;
 use crate::error::EndReason;
 use crate::event::{Change, Record, Revision};
 use crate::history::{History, Step};
-use crate::ingress::{Ingress, Message};
+use crate::ingress::Ingress;
 use crate::options::{Filter, Overflow};
 use crate::queue::{Queue, Taken, WatcherId};
 use crate::segment::{Picking, Run, Segment};
@@ -199,12 +199,12 @@ fn reliable_the_dispatcher_sleeps_through_no_work() {
 #[test]
 fn reliable_whoever_waits_for_room_gets_it() {
     check(|| {
-        let ingress = Arc::new(Ingress::new(1));
-        let message = |revision| {
+        let ingress = Arc::new(Ingress::new(1, 1));
+        let send = |ingress: &Ingress, revision| {
             let change = Change::put("k", "v");
-            Message::One(Record { revision, change })
+            ingress.send(1, |batch| batch.push(Record { revision, change }));
         };
-        ingress.send(message(1));
+        send(&ingress, 1);
         let sending = Arc::clone(&ingress);
         let publisher = thread::spawn(move || {
             while sending.room() == 0 {
@@ -213,7 +213,7 @@ fn reliable_whoever_waits_for_room_gets_it() {
                     park_until(None);
                 }
             }
-            sending.send(message(2));
+            send(&sending, 2);
         });
         assert!(ingress.receive().is_some());
         if let Some(waiter) = ingress.room_made() {
