@@ -134,10 +134,10 @@ impl Gathered {
     fn add(&mut self, event: EventRef<'_>) {
         let place = self.next;
         self.next += 1;
-        let old = match self.places.get_mut(event.key()) {
+        let old = match self.places.get_mut::<[u8]>(event.key()) {
             Some(old) => self.events.remove(&std::mem::replace(old, place)),
             None => {
-                self.places.insert(event.key().clone(), place);
+                self.places.insert(event.key_bytes(), place);
                 None
             }
         };

@@ -36,7 +36,7 @@ pub(crate) fn events(first: u64, keys: impl Iterator<Item = Bytes>) -> Vec<Event
 }
 
 /// The same in chunks of that many.
-pub(crate) fn chunks(events: Vec<Event>, size: usize) -> Vec<Vec<Event>> {
+pub(crate) fn chunks(events: impl IntoIterator<Item = Event>, size: usize) -> Vec<Vec<Event>> {
     let mut events = events.into_iter().peekable();
     let mut chunks = Vec::new();
     while events.peek().is_some() {

@@ -89,8 +89,8 @@ fn ask_source(engine: &Engine, missing: Lagged) -> Result<Option<Fetched>, Lagge
 fn select(queue: &Queue, segment: &Segment, skip: usize) -> Option<Run> {
     let mut picking: Option<Picking> = None;
     for span in segment.records.spans(skip) {
-        let change = &segment.records[span.start as usize].change;
-        if queue.filter.passes(change.kind()) && queue.selector.matches(&change.key) {
+        let first = &segment.records[span.start as usize];
+        if queue.filter.passes(first.kind()) && queue.selector.matches(segment.records.key(first)) {
             match &mut picking {
                 Some(picking) => picking.add(span),
                 None => picking = Some(Picking::new(span)),

@@ -7,14 +7,14 @@
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
-use std::vec;
 
 use crate::engine::{Aftermath, Engine, Note};
 use crate::error::{EndReason, Lagged};
-use crate::event::{Record, Revision};
+use crate::event::Revision;
 use crate::history::STEP_BYTES;
 use crate::index::Slot;
 use crate::options::Overflow;
+use crate::records::Records;
 use crate::segment::{Picking, Run, Segment};
 use crate::sender::STREAM;
 
@@ -34,7 +34,9 @@ pub(crate) struct Dispatching {
 /// The rest of a batch that is larger than a segment, or that came behind a hole.
 #[derive(Debug)]
 struct Carry {
-    records: vec::IntoIter<Record>,
+    records: Records,
+    /// How many of them are dispatched.
+    done: usize,
     /// The last revision, which may have no records.
     last: Revision,
 }
@@ -70,32 +72,37 @@ impl Carry {
     /// Its next segment, of whole transactions, and up to where that reaches. Then it is empty, or
     /// has records.
     fn cut(&mut self, limit: usize) -> (Option<Segment>, Revision) {
+        let left = &self.records[self.done..];
         let (mut count, mut bytes, mut before) = (0, 0, None);
-        for record in self.records.as_slice() {
+        for record in left {
             let starts = before != Some(record.revision);
             if starts && (count >= limit || bytes >= STEP_BYTES) {
                 break;
             }
             count += 1;
-            bytes += record.cost();
+            bytes += self.records.cost(record);
             before = Some(record.revision);
         }
-        // Where it takes all, it takes the vector itself.
-        let records: Vec<Record> = if count == self.records.len() {
-            mem::take(&mut self.records).collect()
-        } else {
-            self.records.by_ref().take(count).collect()
-        };
         let upto = match before {
-            Some(revision) if !self.is_empty() => revision,
+            Some(revision) if count < left.len() => revision,
             _ => self.last,
         };
-        let segment = (!records.is_empty()).then(|| Segment::weighed(records, bytes));
+        let records = if count == self.records.len() {
+            mem::take(&mut self.records)
+        } else {
+            let mut records = Records::with_capacity(count, 0);
+            for record in &left[..count] {
+                records.push_from(&self.records, record);
+            }
+            self.done += count;
+            records
+        };
+        let segment = (!records.is_empty()).then(|| Segment::new(records));
         (segment, upto)
     }
 
     fn is_empty(&self) -> bool {
-        self.records.as_slice().is_empty()
+        self.done == self.records.len()
     }
 }
 
@@ -123,15 +130,18 @@ impl Dispatching {
             return unsent.then_some(Gathered::Segment(None, settled));
         };
         let last = batch.last;
-        let carried = batch.records.len() > self.segment_events || batch.bytes > STEP_BYTES;
-        if batch.hole.is_none() && !carried {
-            let some = !batch.records.is_empty();
-            let segment = some.then(|| Segment::weighed(batch.records, batch.bytes));
+        let records = batch.records;
+        let is_large = records.len() > self.segment_events || records.total_cost() > STEP_BYTES;
+        if batch.hole.is_none() && !is_large {
+            let segment = (!records.is_empty()).then(|| Segment::new(records));
             return Some(Gathered::Segment(segment, last));
         }
         if batch.messages > 0 {
-            let records = batch.records.into_iter();
-            self.carry = Some(Carry { records, last });
+            self.carry = Some(Carry {
+                records,
+                done: 0,
+                last,
+            });
         }
         match batch.hole {
             // The hole is a step of its own, before the rest.
@@ -145,8 +155,9 @@ impl Dispatching {
         let registry = engine.registry.read();
         self.marks.resize(registry.slots(), 0);
         for span in segment.records.spans(0) {
-            let change = &segment.records[span.start as usize].change;
-            registry.matching(&change.key, change.kind(), &engine.hasher, |watcher| {
+            let first = &segment.records[span.start as usize];
+            let key = segment.records.key(first);
+            registry.matching(key, first.kind(), &engine.hasher, |watcher| {
                 let mark = &mut self.marks[watcher as usize];
                 if *mark == 0 {
                     self.matched.push((watcher, Picking::new(span.clone())));
@@ -248,6 +259,22 @@ impl Engine {
             .map(|mut work| self.step(&mut work, after));
         mem::forget(failing);
         did
+    }
+
+    /// From a receiver that has nothing to receive: dispatches one batch that waits, if there is a
+    /// whole one and nobody else is at it. Returns whether it did.
+    ///
+    /// So a receiver that keeps up with a stream is not put to sleep and woken for every segment,
+    /// and the dispatcher's thread takes no core's time from either end. A batch that is still
+    /// being filled is left alone: many watchers of few events each would cost more than it saves.
+    pub(crate) fn help(&self) -> bool {
+        if !self.config.inline || !self.ingress.has_batch() {
+            return false;
+        }
+        let mut after = Aftermath::default();
+        let did = self.try_step(&mut after);
+        after.settle(&self.ingress);
+        did.is_some_and(|did| did != Did::Nothing)
     }
 
     /// Dispatches what waits, on this thread.

@@ -1,18 +1,19 @@
 //! What the store hands in, and what a watcher hands out.
 //!
 //! ```text
-//!   Change ── publish ──▶ Record (a change with its revision, inside a segment)
+//!   Change ── publish ──▶ Record (a change with its revision, inside a segment's Records)
 //!                            ▲            ▲
 //!                  EventRef ─┘            └─ Event (keeps the segment alive)
 //! ```
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::mem;
-use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use bstr::BStr;
 use bytes::Bytes;
+
+use crate::records::{Record, Records};
 
 /// The number of a transaction: it grows with every one, and 0 is "before anything".
 ///
@@ -37,15 +38,38 @@ pub enum EventKind {
 ///
 /// The engine never looks it up: the store hands it in with the change, if it has it at hand.
 /// [`Hub::wants_prev_value`](crate::Hub::wants_prev_value) tells whether any watcher asked for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum PrevValue {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PrevValue<B = Bytes> {
     /// The key did not exist.
     Absent,
     /// The key held this value.
-    Value(Bytes),
+    Value(B),
     /// The store did not hand it in, or the watcher did not ask for it.
     #[default]
     Unavailable,
+}
+
+impl<B> PrevValue<B> {
+    /// The same with the value, if there is one, turned into something else.
+    pub fn map<T>(self, turn: impl FnOnce(B) -> T) -> PrevValue<T> {
+        match self {
+            Self::Absent => PrevValue::Absent,
+            Self::Value(value) => PrevValue::Value(turn(value)),
+            Self::Unavailable => PrevValue::Unavailable,
+        }
+    }
+}
+
+impl PrevValue {
+    /// The same by reference, as [`Event::prev_value`] has it.
+    #[must_use]
+    pub fn as_ref(&self) -> PrevValue<&BStr> {
+        match self {
+            Self::Absent => PrevValue::Absent,
+            Self::Value(value) => PrevValue::Value(BStr::new(value)),
+            Self::Unavailable => PrevValue::Unavailable,
+        }
+    }
 }
 
 /// A put or a delete of one key, as the store hands it in.
@@ -66,7 +90,10 @@ pub struct Change {
 }
 
 impl Change {
-    /// The key now holds `value`, which may be empty. No copy is made of either.
+    /// The key now holds `value`, which may be empty.
+    ///
+    /// Publishing copies a key or value of up to 512 bytes to where its watchers read it, and
+    /// frees it; what is longer is shared, never copied.
     #[must_use]
     pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         Self {
@@ -127,94 +154,14 @@ impl fmt::Debug for Change {
             EventKind::Put => "Put",
             EventKind::Delete => "Delete",
         });
-        out.field("key", &self.key);
+        out.field("key", &BStr::new(&self.key));
         if let Some(value) = &self.value {
-            out.field("value", value);
+            out.field("value", &BStr::new(value));
         }
         if self.prev != PrevValue::Unavailable {
-            out.field("prev_value", &self.prev);
+            out.field("prev_value", &self.prev.as_ref());
         }
         out.finish()
-    }
-}
-
-/// A change with its revision: what segments are made of.
-#[derive(Debug)]
-pub(crate) struct Record {
-    pub(crate) revision: Revision,
-    pub(crate) change: Change,
-}
-
-impl Record {
-    /// The bytes that this record holds in memory, its own fields included.
-    pub(crate) fn cost(&self) -> usize {
-        let prev = match &self.change.prev {
-            PrevValue::Value(value) => value.len(),
-            PrevValue::Absent | PrevValue::Unavailable => 0,
-        };
-        size_of::<Self>()
-            + self.change.key.len()
-            + self.change.value.as_ref().map_or(0, Bytes::len)
-            + prev
-    }
-
-    /// Whether whoever is concerned by one of the two is by the other.
-    fn concerns_the_same_as(&self, other: &Self) -> bool {
-        self.change.kind() == other.change.kind() && self.change.key == other.change.key
-    }
-
-    /// Another record of the same bytes.
-    pub(crate) fn share(&self) -> Self {
-        Self {
-            revision: self.revision,
-            change: self.change.clone(),
-        }
-    }
-}
-
-/// The records of a segment, and which neighbours are alike.
-#[derive(Debug)]
-pub(crate) struct Records {
-    list: Vec<Record>,
-    /// Where a record has another key or kind than the one before it. Whoever asks what matches
-    /// asks once for each span between these: of a key that is changed all the time, once a
-    /// segment. 1000 watchers of one key that catch up take 5 ns a delivery by it instead of 25.
-    turns: Vec<u32>,
-}
-
-impl Records {
-    pub(crate) fn new(list: Vec<Record>) -> Self {
-        let turns = list
-            .windows(2)
-            .zip(1..)
-            .filter(|(pair, _)| !pair[0].concerns_the_same_as(&pair[1]))
-            .map(|(_, at)| at)
-            .collect();
-        Self { list, turns }
-    }
-
-    pub(crate) fn into_list(self) -> Vec<Record> {
-        self.list
-    }
-
-    /// The spans of like records from `skip` on, in order.
-    pub(crate) fn spans(&self, skip: usize) -> impl Iterator<Item = Range<u32>> {
-        let mut start = skip as u32;
-        let passed = self.turns.partition_point(|&turn| turn <= start);
-        let end = self.list.len() as u32;
-        self.turns[passed..]
-            .iter()
-            .copied()
-            .chain(std::iter::once(end))
-            .map(move |turn| mem::replace(&mut start, turn)..turn)
-    }
-}
-
-impl Deref for Records {
-    type Target = [Record];
-
-    fn deref(&self) -> &[Record] {
-        &self.list
     }
 }
 
@@ -223,8 +170,11 @@ impl Deref for Records {
 /// 16 bytes, and one reference count to clone: it points into the segment in which the
 /// dispatcher gathered it, together with up to 255 neighbours, and keeps those alive: a quarter of
 /// its watcher's capacity in bytes at most, unless the watcher matched an eighth of them or more.
-/// To keep one for long, keep its [`key`](Self::key) and [`value`](Self::value) (both cheap to
-/// clone) or [`to_change`](Self::to_change), and drop the event.
+/// To keep one for long, keep its [`key_bytes`](Self::key_bytes) and
+/// [`value_bytes`](Self::value_bytes) or [`to_change`](Self::to_change), and drop the event.
+///
+/// Keys and values are [`BStr`]s: bytes that need not be UTF-8, which compare with and print like
+/// strings and dereference to `[u8]`.
 ///
 /// It stays valid after its watcher, its hub and the engine are gone.
 #[derive(Clone)]
@@ -241,8 +191,6 @@ pub struct EventRef<'a> {
     record: &'a Record,
     with_prev: bool,
 }
-
-static UNAVAILABLE: PrevValue = PrevValue::Unavailable;
 
 impl Event {
     pub(crate) fn new(records: Arc<Records>, index: u32, with_prev: bool) -> Self {
@@ -278,21 +226,41 @@ impl Event {
 
     /// The key.
     #[must_use]
-    pub fn key(&self) -> &Bytes {
+    pub fn key(&self) -> &BStr {
         self.as_ref().key()
+    }
+
+    /// The key on its own, which keeps nothing else alive: a copy of up to 512 bytes, or a
+    /// reference count.
+    #[must_use]
+    pub fn key_bytes(&self) -> Bytes {
+        self.as_ref().key_bytes()
     }
 
     /// The new value; `None` for a delete.
     #[must_use]
-    pub fn value(&self) -> Option<&Bytes> {
+    pub fn value(&self) -> Option<&BStr> {
         self.as_ref().value()
+    }
+
+    /// The new value on its own, which keeps nothing else alive: a copy of up to 512 bytes, or a
+    /// reference count. `None` for a delete.
+    #[must_use]
+    pub fn value_bytes(&self) -> Option<Bytes> {
+        self.as_ref().value_bytes()
     }
 
     /// What the key held before, if the watcher asked
     /// ([`WatchOptions::prev_value`](crate::WatchOptions::prev_value)) and the store said.
     #[must_use]
-    pub fn prev_value(&self) -> &PrevValue {
+    pub fn prev_value(&self) -> PrevValue<&BStr> {
         self.as_ref().prev_value()
+    }
+
+    /// The same on its own: see [`value_bytes`](Self::value_bytes).
+    #[must_use]
+    pub fn prev_value_bytes(&self) -> PrevValue {
+        self.as_ref().prev_value_bytes()
     }
 
     /// The change on its own, which keeps nothing else alive.
@@ -320,29 +288,51 @@ impl<'a> EventRef<'a> {
     /// Whether this is a put or a delete.
     #[must_use]
     pub fn kind(&self) -> EventKind {
-        self.record.change.kind()
+        self.record.kind()
     }
 
     /// The key.
     #[must_use]
-    pub fn key(&self) -> &'a Bytes {
-        &self.record.change.key
+    pub fn key(&self) -> &'a BStr {
+        BStr::new(self.records.key(self.record))
+    }
+
+    /// The key on its own: see [`Event::key_bytes`].
+    #[must_use]
+    pub fn key_bytes(&self) -> Bytes {
+        self.records.key_bytes(self.record)
     }
 
     /// The new value; `None` for a delete.
     #[must_use]
-    pub fn value(&self) -> Option<&'a Bytes> {
-        self.record.change.value.as_ref()
+    pub fn value(&self) -> Option<&'a BStr> {
+        self.records.value(self.record).map(BStr::new)
+    }
+
+    /// The new value on its own: see [`Event::value_bytes`].
+    #[must_use]
+    pub fn value_bytes(&self) -> Option<Bytes> {
+        self.records.value_bytes(self.record)
     }
 
     /// What the key held before, if the watcher asked
     /// ([`WatchOptions::prev_value`](crate::WatchOptions::prev_value)) and the store said.
     #[must_use]
-    pub fn prev_value(&self) -> &'a PrevValue {
+    pub fn prev_value(&self) -> PrevValue<&'a BStr> {
         if self.with_prev {
-            &self.record.change.prev
+            self.records.prev_value(self.record).map(BStr::new)
         } else {
-            &UNAVAILABLE
+            PrevValue::Unavailable
+        }
+    }
+
+    /// The same on its own: see [`Event::prev_value_bytes`].
+    #[must_use]
+    pub fn prev_value_bytes(&self) -> PrevValue {
+        if self.with_prev {
+            self.records.prev_value_bytes(self.record)
+        } else {
+            PrevValue::Unavailable
         }
     }
 
@@ -350,9 +340,9 @@ impl<'a> EventRef<'a> {
     #[must_use]
     pub fn to_change(&self) -> Change {
         Change {
-            key: self.record.change.key.clone(),
-            value: self.record.change.value.clone(),
-            prev: self.prev_value().clone(),
+            key: self.key_bytes(),
+            value: self.value_bytes(),
+            prev: self.prev_value_bytes(),
         }
     }
 
@@ -367,7 +357,7 @@ impl<'a> EventRef<'a> {
         Event::new(Arc::clone(self.records), index, self.with_prev)
     }
 
-    fn parts(&self) -> (Revision, &'a Bytes, Option<&'a Bytes>, &'a PrevValue) {
+    fn parts(&self) -> (Revision, &'a BStr, Option<&'a BStr>, PrevValue<&'a BStr>) {
         (self.revision(), self.key(), self.value(), self.prev_value())
     }
 }
@@ -395,10 +385,10 @@ impl fmt::Debug for EventRef<'_> {
         out.field("revision", &self.revision());
         out.field("key", &self.key());
         if let Some(value) = self.value() {
-            out.field("value", value);
+            out.field("value", &value);
         }
-        if *self.prev_value() != PrevValue::Unavailable {
-            out.field("prev_value", self.prev_value());
+        if self.prev_value() != PrevValue::Unavailable {
+            out.field("prev_value", &self.prev_value());
         }
         out.finish()
     }

@@ -11,7 +11,8 @@
 use std::collections::VecDeque;
 
 use crate::error::Lagged;
-use crate::event::{Record, Revision};
+use crate::event::Revision;
+use crate::records::{Record, Records};
 use crate::segment::{SEGMENT_EVENTS, Segment};
 
 /// A step through the history ends at this many bytes, however few events that is.
@@ -46,9 +47,9 @@ pub(crate) enum Step {
 }
 
 /// How many records these are, and what they hold in memory.
-fn weigh<'a>(records: impl Iterator<Item = &'a Record>) -> (usize, usize) {
-    records.fold((0, 0), |(size, bytes), record| {
-        (size + 1, bytes + record.cost())
+fn weigh<'a>(records: &'a Records, some: impl Iterator<Item = &'a Record>) -> (usize, usize) {
+    some.fold((0, 0), |(size, bytes), record| {
+        (size + 1, bytes + records.cost(record))
     })
 }
 
@@ -160,7 +161,7 @@ impl History {
             if let Entry::Segment(segment) = entry {
                 let live = &segment.records[self.skipped..];
                 let leaving = live.iter().take_while(|record| record.revision < revision);
-                let (size, bytes) = weigh(leaving);
+                let (size, bytes) = weigh(&segment.records, leaving);
                 self.skip(size, bytes);
             }
             break;
@@ -189,7 +190,7 @@ impl History {
             // Looked at one by one from the front: what lies behind has long left the caches.
             let oldest = live[0].revision;
             let transaction = live.iter().take_while(|record| record.revision == oldest);
-            let (size, bytes) = weigh(transaction);
+            let (size, bytes) = weigh(&segment.records, transaction);
             if size < live.len() {
                 self.floor = oldest + 1;
                 self.skip(size, bytes);
@@ -216,7 +217,7 @@ impl History {
             self.bytes -= if self.skipped == 0 {
                 segment.bytes
             } else {
-                weigh(live.iter()).1
+                weigh(&segment.records, live.iter()).1
             };
             trash.push(segment);
         }
@@ -286,15 +287,10 @@ mod tests {
     use crate::event::Change;
 
     fn segment(revisions: &[Revision]) -> Segment {
-        Segment::new(
-            revisions
-                .iter()
-                .map(|&revision| Record {
-                    revision,
-                    change: Change::put("k", "v"),
-                })
-                .collect(),
-        )
+        let changes = revisions
+            .iter()
+            .map(|&revision| (revision, Change::put("k", "v")));
+        Segment::new(changes.collect())
     }
 
     /// Revisions that can be read from `next` on, lags as their ends.

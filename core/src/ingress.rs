@@ -14,8 +14,9 @@ use std::mem;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::error::Lagged;
-use crate::event::{Record, Revision};
+use crate::event::{Change, Revision};
 use crate::history::STEP_BYTES;
+use crate::records::Records;
 use crate::sync::{AtomicBool, AtomicU64, Channel, Mutex};
 use crate::wait::{WaitCell, Waiter};
 
@@ -25,9 +26,7 @@ pub(crate) struct Batch {
     /// Revisions that a lossy publish dropped before these messages.
     pub(crate) hole: Option<Lagged>,
     /// What the messages brought: whole transactions, in order.
-    pub(crate) records: Vec<Record>,
-    /// What the records hold in memory.
-    pub(crate) bytes: usize,
+    pub(crate) records: Records,
     /// How many messages these are.
     pub(crate) messages: u64,
     /// The last revision, which may have no records.
@@ -35,42 +34,16 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub(crate) fn push(&mut self, record: Record) {
-        self.bytes += record.cost();
-        self.last = record.revision;
-        self.records.push(record);
-    }
-
-    /// Adds whole transactions, of which the last may be empty.
-    pub(crate) fn append(&mut self, mut records: Vec<Record>, last: Revision) {
-        self.bytes += records.iter().map(Record::cost).sum::<usize>();
-        self.last = last;
-        if self.records.is_empty() && self.records.capacity() < records.len() {
-            self.records = records;
-        } else {
-            self.records.append(&mut records);
+    /// Adds a transaction, or a part of one.
+    pub(crate) fn push(&mut self, revision: Revision, changes: &[Change]) {
+        for change in changes {
+            self.records.push(revision, change);
         }
+        self.last = revision;
     }
 
     fn is_empty(&self) -> bool {
         self.messages == 0 && self.hole.is_none()
-    }
-
-    /// All of it. A vector that is nearly full goes along, and `spare` gives another one for it;
-    /// otherwise the history would hold more memory than it counts.
-    fn take(&mut self, spare: impl FnOnce() -> Vec<Record>) -> Self {
-        let records = if self.records.len() < self.records.capacity() * 3 / 4 {
-            self.records.drain(..).collect()
-        } else {
-            mem::replace(&mut self.records, spare())
-        };
-        Self {
-            hole: self.hole.take(),
-            records,
-            bytes: mem::take(&mut self.bytes),
-            messages: mem::take(&mut self.messages),
-            last: self.last,
-        }
     }
 }
 
@@ -82,8 +55,8 @@ pub(crate) struct Ingress {
     open: Mutex<Batch>,
     /// Each batch in it has a message at least, so it has room for as many as there are messages.
     channel: Channel<Batch>,
-    /// Vectors of batches that nobody holds any more.
-    spare: Channel<Vec<Record>>,
+    /// The memory of batches that nobody holds any more.
+    spare: Channel<Records>,
     /// In messages.
     capacity: usize,
     /// Events in a batch, unless one call brings more.
@@ -97,13 +70,16 @@ pub(crate) struct Ingress {
     waiter: WaitCell,
 }
 
-/// As many vectors are kept for batches to come, at 26 KiB each.
-const SPARE: usize = 4;
+/// The memory of so many batches is kept for those to come.
+const SPARE: usize = 16;
 
 impl Ingress {
     pub(crate) fn new(capacity: usize, batch_events: usize) -> Self {
         Self {
-            open: Mutex::default(),
+            open: Mutex::new(Batch {
+                records: Records::with_capacity(batch_events, 0),
+                ..Batch::default()
+            }),
             channel: Channel::bounded(capacity),
             spare: Channel::bounded(SPARE),
             capacity,
@@ -125,12 +101,18 @@ impl Ingress {
         self.sent.load(SeqCst).saturating_sub(received) as usize
     }
 
+    /// Whether a whole batch waits.
+    pub(crate) fn has_batch(&self) -> bool {
+        !self.channel.is_empty()
+    }
+
     /// For how many messages there is room. Only the publisher takes it up.
     pub(crate) fn room(&self) -> usize {
         self.capacity.saturating_sub(self.len())
     }
 
-    /// One message of so many events, for which the publisher has reserved room.
+    /// One message of so many events, for which the publisher has reserved room. What was handed in
+    /// is to be dropped after this: it may be the user's.
     pub(crate) fn send(&self, events: usize, write: impl FnOnce(&mut Batch)) {
         self.sent.store(self.sent.load(Relaxed) + 1, Relaxed);
         let mut open = self.open.lock();
@@ -139,7 +121,8 @@ impl Ingress {
         }
         write(&mut open);
         open.messages += 1;
-        if open.records.len() >= self.batch_events || open.bytes >= STEP_BYTES {
+        let bytes = open.records.total_cost();
+        if open.records.len() >= self.batch_events || bytes >= STEP_BYTES {
             self.close(&mut open);
         }
     }
@@ -147,20 +130,32 @@ impl Ingress {
     /// # Panics
     /// Without room: the publisher reserves it first.
     fn close(&self, open: &mut Batch) {
-        let full = open.take(|| self.spare_records());
+        let full = self.take(open);
         if self.channel.try_send(full).is_err() {
             unreachable!("the publisher has reserved room");
         }
     }
 
-    /// An empty vector for a whole batch.
-    fn spare_records(&self) -> Vec<Record> {
-        let spare = self.spare.try_recv();
-        spare.unwrap_or_else(|| Vec::with_capacity(self.batch_events))
+    /// All that is in the open batch.
+    fn take(&self, open: &mut Batch) -> Batch {
+        Batch {
+            hole: open.hole.take(),
+            records: open
+                .records
+                .take(self.batch_events, |bytes| self.spare(bytes)),
+            messages: mem::take(&mut open.messages),
+            last: open.last,
+        }
     }
 
-    /// Takes back the emptied vector of a batch.
-    pub(crate) fn give_back(&self, records: Vec<Record>) {
+    /// Memory for a whole batch.
+    fn spare(&self, bytes: usize) -> Records {
+        let spare = self.spare.try_recv();
+        spare.unwrap_or_else(|| Records::with_capacity(self.batch_events, bytes))
+    }
+
+    /// Takes back the emptied memory of a batch.
+    pub(crate) fn give_back(&self, records: Records) {
         debug_assert!(records.is_empty());
         if records.capacity() == self.batch_events {
             // With enough of them it is freed.
@@ -174,7 +169,7 @@ impl Ingress {
             let mut open = self.open.lock();
             // One may have been closed since.
             let closed = self.channel.try_recv();
-            closed.or_else(|| (!open.is_empty()).then(|| open.take(|| self.spare_records())))
+            closed.or_else(|| (!open.is_empty()).then(|| self.take(&mut open)))
         })?;
         let received = self.received.load(Relaxed) + next.messages;
         self.received.store(received, SeqCst);
@@ -228,24 +223,19 @@ impl Ingress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Change;
-
-    fn record(revision: Revision) -> Record {
-        let change = Change::put("k", "v");
-        Record { revision, change }
-    }
 
     fn send(ingress: &Ingress, revisions: std::ops::RangeInclusive<Revision>) {
-        let last = *revisions.end();
-        let records: Vec<Record> = revisions.map(record).collect();
-        ingress.send(records.len(), |batch| batch.append(records, last));
+        let events = revisions.clone().count();
+        ingress.send(events, |batch| {
+            for revision in revisions {
+                batch.push(revision, &[Change::put("k", "v")]);
+            }
+        });
     }
 
     /// What is received next: the hole, the revisions, the messages.
     fn receive(ingress: &Ingress) -> (Option<Lagged>, Vec<Revision>, u64) {
         let batch = ingress.receive().unwrap();
-        let bytes: usize = batch.records.iter().map(Record::cost).sum();
-        assert_eq!(batch.bytes, bytes);
         let revisions = batch.records.iter().map(|record| record.revision);
         (batch.hole, revisions.collect(), batch.messages)
     }
@@ -292,7 +282,7 @@ mod tests {
     #[test]
     fn a_message_without_changes_is_a_message() {
         let ingress = Ingress::new(1, 4);
-        ingress.send(0, |batch| batch.append(Vec::new(), 9));
+        ingress.send(0, |batch| batch.push(9, &[]));
         assert_eq!(ingress.room(), 0);
         assert_eq!(ingress.receive().unwrap().last, 9);
         assert_eq!(ingress.room(), 1);

@@ -39,6 +39,7 @@ mod models;
 mod options;
 mod publisher;
 mod queue;
+mod records;
 mod registry;
 mod replay;
 mod segment;
@@ -50,6 +51,7 @@ mod wait;
 mod watcher;
 
 pub use batch::{Batch, BatchIter};
+pub use bstr::BStr;
 pub use builder::Builder;
 pub use dispatcher::Dispatcher;
 pub use error::{

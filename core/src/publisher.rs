@@ -383,8 +383,9 @@ impl Publisher {
         patience: Patience,
     ) -> Result<Revision, PublishError<Vec<Change>>> {
         let next = self.sender.last() + 1;
+        let chunk = self.sender.empty_chunk().collect([(next, changes)]);
         self.sender
-            .chunk(Chunk::collect([(next, changes)]), patience)
+            .chunk(chunk, patience)
             .map_err(|refused| refused.map(Chunk::give_back_one))
     }
 
@@ -396,8 +397,9 @@ impl Publisher {
     where
         C: IntoIterator<Item = Change>,
     {
+        let chunk = self.sender.empty_chunk().collect(entries);
         self.sender
-            .chunk(Chunk::collect(entries), patience)
+            .chunk(chunk, patience)
             .map_err(|refused| refused.map(Chunk::give_back))
     }
 }

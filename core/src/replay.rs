@@ -1,7 +1,8 @@
 //! Reading on from the store where the history in memory no longer reaches.
 
 use crate::error::ReplayError;
-use crate::event::{Change, Record, Revision};
+use crate::event::{Change, Revision};
+use crate::records::Records;
 use crate::segment::Segment;
 
 /// A store's own log or versions, from which watchers are served what the history in memory no
@@ -51,7 +52,7 @@ pub(crate) fn fetch(
 ) -> Result<Fetched, ReplayError> {
     let Replayed { transactions, upto } = source.read(from, to, limit)?;
     let broken = |what: String| Err(ReplayError::Failed(what.into()));
-    let mut records = Vec::new();
+    let mut records = Records::default();
     let mut last = from - 1;
     for (revision, changes) in transactions {
         if revision <= last || revision > to {
@@ -61,11 +62,9 @@ pub(crate) fn fetch(
             ));
         }
         last = revision;
-        records.extend(
-            changes
-                .into_iter()
-                .map(|change| Record { revision, change }),
-        );
+        for change in &changes {
+            records.push(revision, change);
+        }
     }
     if upto < last.max(from) || upto > to {
         return broken(format!(

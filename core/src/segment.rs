@@ -8,15 +8,15 @@
 //! A segment holds whole transactions, so a run holds whatever of a revision its watcher matched:
 //! a revision never spans two runs.
 //!
-//! The records lie in a vector, and not in the shared allocation itself, so that the vector of a
-//! segment that nobody holds any more is filled again ([`Segment::into_spare`]). Without that
-//! `publish_many` of 64 to one watcher reaches 7.6 M events/s instead of 9.1: a segment's 28 KiB
-//! are a size that the system's allocator takes trouble to merge with what lies beside it.
+//! The records lie in vectors, and not in the shared allocation itself, so that those of a segment
+//! that nobody holds any more are filled again ([`Segment::into_spare`]): they are of a size that
+//! the system's allocator takes trouble to merge with what lies beside it.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::event::{Event, EventRef, Record, Records, Revision};
+use crate::event::{Event, EventRef, Revision};
+use crate::records::{Record, Records};
 
 /// Events gathered into one segment, unless one transaction is larger.
 pub(crate) const SEGMENT_EVENTS: usize = 256;
@@ -32,27 +32,18 @@ pub(crate) struct Segment {
 impl Segment {
     /// # Panics
     /// Without records: an empty segment has no revision.
-    pub(crate) fn new(records: Vec<Record>) -> Self {
-        let bytes = records.iter().map(Record::cost).sum();
-        Self::weighed(records, bytes)
-    }
-
-    /// The same where the bytes are known.
-    ///
-    /// # Panics
-    /// Without records.
-    pub(crate) fn weighed(records: Vec<Record>, bytes: usize) -> Self {
+    pub(crate) fn new(records: Records) -> Self {
         assert!(!records.is_empty());
         Self {
-            records: Arc::new(Records::new(records)),
-            bytes,
+            bytes: records.total_cost(),
+            records: Arc::new(records.seal()),
         }
     }
 
-    /// The emptied vector of the segment, if nobody else holds it. Drops the records: to be called
-    /// without any guard.
-    pub(crate) fn into_spare(self) -> Option<Vec<Record>> {
-        let mut records = Arc::into_inner(self.records)?.into_list();
+    /// The emptied memory of the segment, if nobody else holds it. Drops what the store handed in:
+    /// to be called without any guard.
+    pub(crate) fn into_spare(self) -> Option<Records> {
+        let mut records = Arc::into_inner(self.records)?;
         records.clear();
         Some(records)
     }
@@ -150,20 +141,23 @@ impl Run {
     /// The same events in a segment of their own.
     pub(crate) fn copy_out(self) -> Self {
         let count = self.len();
-        let own = (0..count).map(|nth| self.record(nth).share());
+        let mut own = Records::default();
+        for nth in 0..count {
+            own.push_from(&self.records, self.record(nth));
+        }
         Self {
-            records: Arc::new(Records::new(own.collect())),
+            bytes: own.total_cost(),
+            records: Arc::new(own.seal()),
             picks: Picks::Span {
                 start: 0,
                 end: count as u32,
             },
-            bytes: (0..count).map(|nth| self.cost(nth)).sum(),
         }
     }
 
     /// What the nth event holds in memory by itself.
     pub(crate) fn cost(&self, nth: usize) -> usize {
-        self.record(nth).cost()
+        self.records.cost(self.record(nth))
     }
 
     /// The place in the segment of the nth event.
@@ -290,15 +284,9 @@ mod tests {
     use crate::event::Change;
 
     fn segment(revisions: &[Revision], value: usize) -> Segment {
-        Segment::new(
-            revisions
-                .iter()
-                .map(|&revision| Record {
-                    revision,
-                    change: Change::put("k", vec![0; value]),
-                })
-                .collect(),
-        )
+        let change = || Change::put("k", vec![0; value]);
+        let changes = revisions.iter().map(|&revision| (revision, change()));
+        Segment::new(changes.collect())
     }
 
     fn revisions(run: &Run) -> Vec<Revision> {
@@ -315,22 +303,6 @@ mod tests {
         picking.add(4..6);
         let run = Run::new(&segment(&[1, 2, 3, 4, 5, 6, 7], 0), picking);
         assert_eq!(revisions(&run), [2, 3, 5, 6]);
-    }
-
-    #[test]
-    fn spans_end_where_the_key_or_the_kind_changes() {
-        let changes = [
-            Change::put("k", "1"),
-            Change::put("k", "2"),
-            Change::delete("k"),
-            Change::put("j", "1"),
-        ];
-        let record = |(change, revision)| Record { revision, change };
-        let records = Records::new(changes.into_iter().zip(1..).map(record).collect());
-        let spans = |skip| records.spans(skip).collect::<Vec<_>>();
-        assert_eq!(spans(0), [0..2, 2..3, 3..4]);
-        assert_eq!(spans(1), [1..2, 2..3, 3..4]);
-        assert_eq!(spans(2), [2..3, 3..4]);
     }
 
     #[test]

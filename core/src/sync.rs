@@ -36,6 +36,10 @@ mod imp {
         pub(crate) fn try_recv(&self) -> Option<T> {
             self.receiver.try_recv().ok()
         }
+
+        pub(crate) fn is_empty(&self) -> bool {
+            self.receiver.is_empty()
+        }
     }
 }
 
@@ -130,6 +134,10 @@ mod imp {
 
         pub(crate) fn try_recv(&self) -> Option<T> {
             self.messages.lock().pop_front()
+        }
+
+        pub(crate) fn is_empty(&self) -> bool {
+            self.messages.lock().is_empty()
         }
     }
 }

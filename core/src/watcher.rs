@@ -139,7 +139,7 @@ impl Watcher {
     /// # let mut watcher = hub.watch(Selector::all())?;
     /// publisher.publish_batch([Change::put("a", "1"), Change::put("b", "2")])?;
     /// let batch = watcher.recv_batch()?;
-    /// let keys: Vec<_> = batch.iter().map(|event| event.key().clone()).collect();
+    /// let keys: Vec<_> = batch.iter().map(|event| event.key_bytes()).collect();
     /// assert_eq!(keys, ["a", "b"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -317,7 +317,13 @@ impl Watcher {
         if !self.ready.is_empty() {
             return Ok(Found::Ready);
         }
-        match self.queue.take(&mut self.ready, waker) {
+        let mut taken = self.queue.take(&mut self.ready, waker);
+        if let Taken::Empty { .. } = taken
+            && self.engine.help()
+        {
+            taken = self.queue.take(&mut self.ready, waker);
+        }
+        match taken {
             Taken::Runs => Ok(Found::Ready),
             Taken::Empty { awaited } => Ok(Found::Empty { awaited }),
             Taken::Ended(reason) => Err(RecvError::Closed(reason)),

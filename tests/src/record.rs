@@ -47,9 +47,9 @@ impl From<EventRef<'_>> for Seen {
         Self {
             revision: event.revision(),
             kind: event.kind(),
-            key: event.key().clone(),
-            value: event.value().cloned(),
-            prev: event.prev_value().clone(),
+            key: event.key_bytes(),
+            value: event.value_bytes(),
+            prev: event.prev_value_bytes(),
         }
     }
 }

@@ -541,33 +541,48 @@ fn waker_called_or_dropped_under_a_lock() {
 }
 
 /// A value whose memory belongs to the store, and whose release uses the engine.
-struct Owned(Hub, Arc<AtomicUsize>);
+struct Owned {
+    hub: Hub,
+    dropped: Arc<AtomicUsize>,
+    value: &'static [u8],
+}
 
 impl AsRef<[u8]> for Owned {
     fn as_ref(&self) -> &[u8] {
-        b"owned"
+        self.value
     }
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        drop(self.0.watch("k"));
-        assert!(self.0.stats().published_events > 0);
-        self.1.fetch_add(1, Ordering::SeqCst);
+        drop(self.hub.watch("k"));
+        let before = self.dropped.fetch_add(1, Ordering::SeqCst) as u64;
+        assert!(self.hub.stats().published_events >= before);
     }
 }
 
 /// The same defect with values in place of wakers.
 #[test]
 fn value_dropped_under_a_lock() {
-    for history in [0, 10] {
+    // Short ones are copied and dropped at once, long ones are shared.
+    let cases = [
+        (0, &[7; 5][..]),
+        (10, &[7; 5]),
+        (0, &[7; 1024]),
+        (10, &[7; 1024]),
+    ];
+    for (history, value) in cases {
         in_time(move || {
             let builder = Builder::new().history(history).queue(2);
             let (mut publisher, hub) = builder.spawn().unwrap();
             let dropped = Arc::new(AtomicUsize::new(0));
             let mut watchers: Vec<_> = (0..3).map(|_| hub.watch("k").unwrap()).collect();
             for _ in 0..1000 {
-                let value = Bytes::from_owner(Owned(hub.clone(), Arc::clone(&dropped)));
+                let value = Bytes::from_owner(Owned {
+                    hub: hub.clone(),
+                    dropped: Arc::clone(&dropped),
+                    value,
+                });
                 publisher.publish(Change::put("k", value)).unwrap();
             }
             publisher.compact(500).unwrap();
@@ -625,9 +640,9 @@ fn previous_value_empty_that_means_absent() {
         publisher.publish(put("k").with_prev_value(prev)).unwrap();
     }
     for prev in prevs {
-        assert_eq!(*asking.try_recv().unwrap().prev_value(), prev);
+        assert_eq!(asking.try_recv().unwrap().prev_value(), prev.as_ref());
         let unasked = not_asking.try_recv().unwrap();
-        assert_eq!(*unasked.prev_value(), PrevValue::Unavailable);
+        assert_eq!(unasked.prev_value(), PrevValue::Unavailable);
         assert_eq!(unasked.value().unwrap(), "v");
     }
 }

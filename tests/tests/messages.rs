@@ -124,7 +124,7 @@ fn events_show_what_they_are_and_are_equal_by_it() {
     let change = put("k").with_prev_value(PrevValue::Absent);
     assert_eq!(
         format!("{change:?}"),
-        r#"Put { key: b"k", value: b"v", prev_value: Absent }"#
+        r#"Put { key: "k", value: "v", prev_value: Absent }"#
     );
     publisher.publish(change.clone()).unwrap();
     publisher.publish(Change::delete("k")).unwrap();
@@ -132,7 +132,7 @@ fn events_show_what_they_are_and_are_equal_by_it() {
     let [put, same] = [with.recv().unwrap(), without.recv().unwrap()];
     assert_eq!(
         format!("{put:?}"),
-        r#"Put { revision: 1, key: b"k", value: b"v", prev_value: Absent }"#
+        r#"Put { revision: 1, key: "k", value: "v", prev_value: Absent }"#
     );
     assert_eq!((put.kind(), put.to_change()), (EventKind::Put, change));
     // Who did not ask for previous values sees another event.
@@ -140,7 +140,7 @@ fn events_show_what_they_are_and_are_equal_by_it() {
     let delete = with.recv().unwrap();
     assert_eq!(
         format!("{delete:?}"),
-        r#"Delete { revision: 2, key: b"k" }"#
+        r#"Delete { revision: 2, key: "k" }"#
     );
     assert_eq!(delete, without.recv().unwrap());
     let set: HashSet<_> = [put.clone(), put, same, delete.clone(), delete].into();

@@ -66,15 +66,15 @@ pub fn decode(key: Bytes, mut record: Bytes) -> Option<KeyValue> {
 /// that is none is passed on as it is.
 #[must_use]
 pub fn event(event: EventRef<'_>) -> Event {
-    let key = event.key();
-    let read = |record: &Bytes| {
+    let key = event.key_bytes();
+    let read = |record: Bytes| {
         decode(key.clone(), record.clone()).unwrap_or_else(|| KeyValue {
             key: key.clone(),
-            value: record.clone(),
+            value: record,
             ..KeyValue::default()
         })
     };
-    let (kind, kv) = match event.value() {
+    let (kind, kv) = match event.value_bytes() {
         Some(record) => (EventType::Put, read(record)),
         None => {
             let gone = KeyValue {
@@ -85,7 +85,7 @@ pub fn event(event: EventRef<'_>) -> Event {
             (EventType::Delete, gone)
         }
     };
-    let prev_kv = match event.prev_value() {
+    let prev_kv = match event.prev_value_bytes() {
         PrevValue::Value(record) => Some(read(record)),
         PrevValue::Absent | PrevValue::Unavailable => None,
     };

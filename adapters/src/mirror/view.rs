@@ -47,9 +47,9 @@ impl View {
 
     /// Does to the map what an event says; the revision stays.
     pub(super) fn apply(&mut self, event: EventRef<'_>) {
-        match event.value() {
-            Some(value) => self.map.insert_mut(event.key().clone(), value.clone()),
-            None => _ = self.map.remove_mut(event.key()),
+        match event.value_bytes() {
+            Some(value) => self.map.insert_mut(event.key_bytes(), value),
+            None => _ = self.map.remove_mut::<[u8]>(event.key()),
         }
     }
 

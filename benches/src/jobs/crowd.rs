@@ -33,7 +33,7 @@ impl Crowd {
             .map(|_| hub.watch(Kind::Exact.watch(0)))
             .collect();
         let keys = std::iter::repeat_with(|| load::key(0));
-        let events = load::events(1, keys.take(self.events));
+        let mut events = load::events(1, keys.take(self.events)).into_iter();
         let last = self.events as u64;
         let (consumers, progress) = match self.taking {
             Taking::Tasks => tasks(stage, outputs, last),
@@ -46,7 +46,7 @@ impl Crowd {
         };
         let mut window = Window::new(&progress);
         let start = Instant::now();
-        for event in events {
+        for event in events.by_ref() {
             window.admit(event.seq);
             input.publish(event);
         }

@@ -26,7 +26,8 @@ impl Spread {
             .map(|number| hub.watch(self.kind.watch(number)))
             .collect();
         let turns: Vec<usize> = load::random(self.watchers).take(count).collect();
-        let events = load::events(1, turns.iter().map(|&number| self.kind.key(number)));
+        let mut events =
+            load::events(1, turns.iter().map(|&number| self.kind.key(number))).into_iter();
         let progress = Arc::new(Progress::new(1, count as u64));
         let told = Arc::clone(&progress);
         let consumer = thread::spawn(move || {
@@ -45,7 +46,7 @@ impl Spread {
         });
         let mut window = Window::new(&progress);
         let start = Instant::now();
-        for event in events {
+        for event in events.by_ref() {
             window.admit(event.seq);
             input.publish(event);
         }

@@ -23,7 +23,8 @@ impl Stream {
         let (mut input, hub) = peer.open(stage);
         let output = hub.watch(Kind::Exact.watch(0));
         let keys = std::iter::repeat_with(|| load::key(0));
-        let events = load::events(1, keys.take(count));
+        // What held the events is freed at the end, and not while the clock runs.
+        let mut events = load::events(1, keys.take(count)).into_iter();
         let last = count as u64;
         let progress = Arc::new(Progress::new(1, last));
         let consumer = consume(
@@ -39,12 +40,12 @@ impl Stream {
         let start;
         if self.chunk == 1 {
             start = Instant::now();
-            for event in events {
+            for event in events.by_ref() {
                 window.admit(event.seq);
                 input.publish(event);
             }
         } else {
-            let mut chunks = load::chunks(events, self.chunk);
+            let mut chunks = load::chunks(events.by_ref(), self.chunk);
             start = Instant::now();
             for chunk in &mut chunks {
                 window.admit(chunk[chunk.len() - 1].seq);

@@ -8,7 +8,7 @@ use ::loom::model::Builder as Model;
 use ::loom::thread;
 
 use crate::error::EndReason;
-use crate::event::{Change, Record, Revision};
+use crate::event::{Change, Revision};
 use crate::history::{History, Step};
 use crate::ingress::Ingress;
 use crate::options::{Filter, Overflow};
@@ -30,11 +30,8 @@ fn check(body: impl Fn() + Send + Sync + 'static) {
 }
 
 fn segment(revisions: &[Revision]) -> Segment {
-    let record = |&revision| Record {
-        revision,
-        change: Change::put("k", "v"),
-    };
-    Segment::new(revisions.iter().map(record).collect())
+    let change = |&revision| (revision, Change::put("k", "v"));
+    Segment::new(revisions.iter().map(change).collect())
 }
 
 fn queue(capacity: usize) -> Queue {
@@ -202,7 +199,7 @@ fn reliable_whoever_waits_for_room_gets_it() {
         let ingress = Arc::new(Ingress::new(1, 1));
         let send = |ingress: &Ingress, revision| {
             let change = Change::put("k", "v");
-            ingress.send(1, |batch| batch.push(Record { revision, change }));
+            ingress.send(1, |batch| batch.push(revision, &[change]));
         };
         send(&ingress, 1);
         let sending = Arc::clone(&ingress);

@@ -68,8 +68,8 @@ fn problem(followed: &Followed, reader: &Reader) -> Result<Option<String>, AnyEr
     }
     for (number, event) in events.iter().enumerate() {
         let same = due.get(number).is_some_and(|(revision, change)| {
-            (*revision, change.key(), change.value())
-                == (event.revision(), event.key(), event.value())
+            let event = (event.revision(), &event.key_bytes(), event.value_bytes());
+            event == (*revision, change.key(), change.value().cloned())
         });
         if !same {
             return Ok(Some(format!(

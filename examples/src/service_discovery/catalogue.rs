@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kvwatch::{Change, Hub, Selector};
 use parking_lot::Mutex;
 
@@ -28,7 +27,7 @@ pub(crate) fn name(key: &[u8]) -> Result<String, AnyError> {
 }
 
 /// The address in an entry's value.
-pub(crate) fn address(value: &Bytes) -> Result<SocketAddr, AnyError> {
+pub(crate) fn address(value: &[u8]) -> Result<SocketAddr, AnyError> {
     Ok(std::str::from_utf8(value)?.parse()?)
 }
 

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kvwatch::stream::WatchStream;
 use kvwatch::{RecvError, WatchOptions};
 use smol::Timer;
@@ -93,7 +92,7 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, key: &[u8], value: &Bytes) -> Result<(), AnyError> {
+    async fn connect(&self, key: &[u8], value: &[u8]) -> Result<(), AnyError> {
         let (name, address) = (name(key)?, address(value)?);
         let known = self.shared.servers.borrow().get(&name).cloned();
         if known.is_some_and(|server| server.address == address) {
