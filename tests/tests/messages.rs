@@ -138,10 +138,7 @@ fn events_show_what_they_are_and_are_equal_by_it() {
     // Who did not ask for previous values sees another event.
     assert_ne!(put, same);
     let delete = with.recv().unwrap();
-    assert_eq!(
-        format!("{delete:?}"),
-        r#"Delete { revision: 2, key: "k" }"#
-    );
+    assert_eq!(format!("{delete:?}"), r#"Delete { revision: 2, key: "k" }"#);
     assert_eq!(delete, without.recv().unwrap());
     let set: HashSet<_> = [put.clone(), put, same, delete.clone(), delete].into();
     assert_eq!(set.len(), 3);
