@@ -27,6 +27,8 @@ pub(crate) struct Dispatching {
     carry: Option<Carry>,
     /// By slot: 1 + the watcher's place in `matched`, or 0.
     marks: Vec<u32>,
+    /// Slots that are about to be looked at.
+    candidates: Vec<Slot>,
     /// The watchers that the segment concerns.
     matched: Vec<(Slot, Picking)>,
 }
@@ -112,6 +114,7 @@ impl Dispatching {
             segment_events,
             carry: None,
             marks: Vec::new(),
+            candidates: Vec::new(),
             matched: Vec::new(),
         }
     }
@@ -154,9 +157,12 @@ impl Dispatching {
     fn matching(&mut self, engine: &Engine, segment: &Segment, after: &mut Aftermath) {
         let registry = engine.registry.read();
         self.marks.resize(registry.slots(), 0);
-        for span in segment.records.spans(0) {
-            let first = &segment.records[span.start as usize];
-            let key = segment.records.key(first);
+        let records = &segment.records;
+        let firsts = || records.spans(0).map(|span| &records[span.start as usize]);
+        let keys = firsts().map(|first| records.key(first));
+        registry.warm(keys, &engine.hasher, &mut self.candidates);
+        for (span, first) in records.spans(0).zip(firsts()) {
+            let key = records.key(first);
             registry.matching(key, first.kind(), &engine.hasher, |watcher| {
                 let mark = &mut self.marks[watcher as usize];
                 if *mark == 0 {

@@ -193,6 +193,12 @@ impl Index {
         }
     }
 
+    /// Slots that [`matching`](Self::matching) will most likely look at for this key.
+    pub(crate) fn candidates(&self, key: &[u8], hasher: &KeyHasher, found: &mut Vec<Slot>) {
+        found.extend(self.exact.candidate(key, hasher));
+        self.prefix.candidates(key, hasher, found);
+    }
+
     /// How many different exact keys are watched.
     pub(crate) fn keys(&self) -> usize {
         self.exact.len()

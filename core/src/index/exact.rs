@@ -30,6 +30,16 @@ impl KeyTable {
         })
     }
 
+    /// A slot that may stand for this key: who has it is most likely found by it, and no key is
+    /// looked at.
+    pub(crate) fn candidate(&self, key: &[u8], hasher: &KeyHasher) -> Option<Slot> {
+        if self.table.is_empty() {
+            return None;
+        }
+        let found = self.table.find(hasher.hash(key), |_| true)?;
+        Some(found.first())
+    }
+
     pub(crate) fn add(&mut self, slot: Slot, parts: &impl Parts, hasher: &KeyHasher) -> Added {
         let key = parts.bytes(slot);
         let entry = self.table.entry(

@@ -37,6 +37,16 @@ impl PrefixIndex {
         }
     }
 
+    /// See [`KeyTable::candidate`].
+    pub(crate) fn candidates(&self, key: &[u8], hasher: &KeyHasher, found: &mut Vec<Slot>) {
+        for (length, table) in &self.lengths {
+            let Some(prefix) = key.get(..*length) else {
+                return;
+            };
+            found.extend(table.candidate(prefix, hasher));
+        }
+    }
+
     fn find(&self, length: usize) -> Result<usize, usize> {
         self.lengths.binary_search_by_key(&length, |entry| entry.0)
     }
