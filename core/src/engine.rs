@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 
 use crate::builder::Builder;
 use crate::dispatcher::Dispatching;
-use crate::error::EndReason;
+use crate::error::{End, EndReason};
 use crate::event::Revision;
 use crate::history::History;
 use crate::index::{KeyHasher, Slot};
@@ -59,12 +59,9 @@ pub(crate) struct Engine {
     dispatched: AtomicU64,
     /// The publisher is gone, or about to go.
     closing: AtomicBool,
-    /// 0 while the engine runs.
+    /// An [`End`].
     ended: AtomicU8,
 }
-
-const SHUT_DOWN: u8 = 1;
-const FAILED: u8 = 2;
 
 /// What is left to do once every guard is gone.
 #[derive(Debug, Default)]
@@ -136,7 +133,7 @@ impl Engine {
             appended: AtomicU64::new(revision),
             dispatched: AtomicU64::new(revision),
             closing: AtomicBool::new(false),
-            ended: AtomicU8::new(0),
+            ended: AtomicU8::new(End::NONE.0),
             config,
         }
     }
@@ -191,11 +188,7 @@ impl Engine {
 
     /// Why the engine has ended, if it has.
     pub(crate) fn ended(&self) -> Option<EndReason> {
-        match self.ended.load(SeqCst) {
-            SHUT_DOWN => Some(EndReason::ShutDown),
-            FAILED => Some(EndReason::Failed),
-            _ => None,
-        }
+        End(self.ended.load(SeqCst)).reason()
     }
 
     pub(crate) fn replay(&self) -> Option<&dyn Replay> {
@@ -237,15 +230,11 @@ impl Engine {
 
     /// Ends the engine and, behind what is queued, every watcher. Takes the registry's lock.
     pub(crate) fn end(&self, reason: EndReason, after: &mut Aftermath) {
-        let code = match reason {
-            EndReason::ShutDown => SHUT_DOWN,
-            _ => FAILED,
-        };
-        if self
+        let end = End::of(reason);
+        let ended = self
             .ended
-            .compare_exchange(0, code, SeqCst, SeqCst)
-            .is_err()
-        {
+            .compare_exchange(End::NONE.0, end.0, SeqCst, SeqCst);
+        if ended.is_err() {
             return;
         }
         let watchers = self

@@ -11,8 +11,12 @@ use bytes::Bytes;
 use crate::event::{Change, MAX_REVISION, Revision};
 
 /// Why a watcher delivers nothing more. There is exactly one end, and nothing after it.
+///
+/// As large as a word, so that whatever a receive returns starts at a word's boundary behind the
+/// tag: copied from the byte behind it, an event stalled at each move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[repr(u64)]
 pub enum EndReason {
     /// Its user closed it, here or through a [`Closer`](crate::Closer).
     Closed,
@@ -43,6 +47,34 @@ impl fmt::Display for EndReason {
             Self::ShutDown => "the publisher was shut down",
             Self::Failed => "the dispatcher failed",
         })
+    }
+}
+
+/// Whether something has ended and why, in a byte: a word in each watcher would be too much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct End(pub(crate) u8);
+
+impl End {
+    /// It goes on.
+    pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) fn of(reason: EndReason) -> Self {
+        Self(match reason {
+            EndReason::Closed => 1,
+            EndReason::Overflow => 2,
+            EndReason::ShutDown => 3,
+            EndReason::Failed => 4,
+        })
+    }
+
+    pub(crate) fn reason(self) -> Option<EndReason> {
+        match self.0 {
+            1 => Some(EndReason::Closed),
+            2 => Some(EndReason::Overflow),
+            3 => Some(EndReason::ShutDown),
+            4 => Some(EndReason::Failed),
+            _ => None,
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::task::Waker;
 
-use crate::error::{EndReason, Lagged};
+use crate::error::{End, EndReason, Lagged};
 use crate::event::Revision;
 use crate::options::{Filter, Overflow};
 use crate::segment::Run;
@@ -60,7 +60,7 @@ pub(crate) struct Queue {
 #[repr(C)]
 struct State {
     behind: bool,
-    end: Option<EndReason>,
+    end: End,
     /// Events at or above `next` were dispatched without this watcher: it ended before them.
     cut_off: bool,
     /// The first revision neither queued nor read from the history.
@@ -134,7 +134,7 @@ impl Queue {
                 bytes: 0,
                 next: 0,
                 behind: false,
-                end: None,
+                end: End::NONE,
                 cut_off: false,
                 waiter: None,
             }),
@@ -156,7 +156,7 @@ impl Queue {
     /// From the dispatcher: what this watcher matched of a segment.
     pub(crate) fn offer(&self, run: Run) -> Offered {
         let mut state = self.state.lock();
-        if state.behind || state.end.is_some() {
+        if state.behind || state.end != End::NONE {
             return Offered::NOTHING;
         }
         let skip = run.below(state.next);
@@ -182,7 +182,7 @@ impl Queue {
             match self.overflow {
                 Overflow::CatchUp => state.behind = true,
                 Overflow::Cancel => {
-                    state.end = Some(EndReason::Overflow);
+                    state.end = End::of(EndReason::Overflow);
                     state.cut_off = true;
                 }
             }
@@ -222,7 +222,7 @@ impl Queue {
     /// From the dispatcher: these revisions never came in, and the history says so.
     pub(crate) fn fall_behind(&self, hole: Lagged) -> Option<Waiter> {
         let mut state = self.state.lock();
-        if state.behind || state.end.is_some() || state.next > hole.to {
+        if state.behind || state.end != End::NONE || state.next > hole.to {
             return None;
         }
         state.behind = true;
@@ -233,10 +233,10 @@ impl Queue {
     /// Ends this watcher after what is still to be delivered, unless it has ended.
     pub(crate) fn end(&self, reason: EndReason) -> Option<Waiter> {
         let mut state = self.state.lock();
-        if state.end.is_some() {
+        if state.end != End::NONE {
             return None;
         }
-        state.end = Some(reason);
+        state.end = End::of(reason);
         state.waiter.take()
     }
 
@@ -255,7 +255,9 @@ impl Queue {
         } else if !state.behind && !state.cut_off {
             state.next = state.next.max(head + 1);
         }
-        state.end.get_or_insert(EndReason::Closed);
+        if state.end == End::NONE {
+            state.end = End::of(EndReason::Closed);
+        }
         state.cut_off = true;
         state.behind = false;
         state.events = 0;
@@ -275,7 +277,7 @@ impl Queue {
         if state.behind {
             return Taken::Behind(state.next);
         }
-        if let Some(reason) = state.end {
+        if let Some(reason) = state.end.reason() {
             return Taken::Ended(reason);
         }
         let awaited = match (&state.waiter, waker) {
@@ -288,7 +290,7 @@ impl Queue {
     /// Leaves a waiter, unless there is something to take. Returns whether it was left.
     pub(crate) fn wait(&self, waiter: Waiter) -> bool {
         let mut state = self.state.lock();
-        if !state.runs.is_empty() || state.behind || state.end.is_some() {
+        if !state.runs.is_empty() || state.behind || state.end != End::NONE {
             drop(state);
             drop(waiter);
             return false;
@@ -324,7 +326,7 @@ impl Queue {
     }
 
     pub(crate) fn ended(&self) -> Option<EndReason> {
-        self.state.lock().end
+        self.state.lock().end.reason()
     }
 
     /// Up to where everything that matches has been taken; `head` is what had been dispatched
