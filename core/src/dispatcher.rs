@@ -41,6 +41,8 @@ struct Carry {
     done: usize,
     /// The last revision, which may have no records.
     last: Revision,
+    /// Whether anybody watched any of it when it was published.
+    wanted: bool,
 }
 
 /// Where so many events were dispatched, by whomever, since the dispatcher looked last, more are
@@ -66,8 +68,9 @@ pub(crate) enum Did {
 /// What one step is about.
 enum Gathered {
     Hole(Lagged),
-    /// Everything up to this revision, which may have brought nothing.
-    Segment(Option<Segment>, Revision),
+    /// Everything up to this revision, which may have brought nothing; and whether anybody watched
+    /// any of it when it was published.
+    Segment(Option<Segment>, Revision, bool),
 }
 
 impl Carry {
@@ -123,27 +126,29 @@ impl Dispatching {
     fn gather(&mut self, engine: &Engine) -> Option<Gathered> {
         if let Some(mut carry) = self.carry.take() {
             let (segment, upto) = carry.cut(self.segment_events);
+            let wanted = carry.wanted;
             self.carry = (!carry.is_empty()).then_some(carry);
-            return Some(Gathered::Segment(segment, upto));
+            return Some(Gathered::Segment(segment, upto, wanted));
         }
         // Read before the ingress is found empty: what was settled then has been received.
         let settled = engine.settled();
         let Some(batch) = engine.ingress.receive() else {
             let unsent = settled > engine.dispatched();
-            return unsent.then_some(Gathered::Segment(None, settled));
+            return unsent.then_some(Gathered::Segment(None, settled, false));
         };
-        let last = batch.last;
+        let (last, wanted) = (batch.last, batch.wanted);
         let records = batch.records;
         let is_large = records.len() > self.segment_events || records.total_cost() > STEP_BYTES;
         if batch.hole.is_none() && !is_large {
             let segment = (!records.is_empty()).then(|| Segment::new(records));
-            return Some(Gathered::Segment(segment, last));
+            return Some(Gathered::Segment(segment, last, wanted));
         }
         if batch.messages > 0 {
             self.carry = Some(Carry {
                 records,
                 done: 0,
                 last,
+                wanted,
             });
         }
         match batch.hole {
@@ -214,7 +219,7 @@ impl Engine {
                 self.dispatch_hole(hole, after);
                 Did::Part
             }
-            Some(Gathered::Segment(segment, upto)) => {
+            Some(Gathered::Segment(segment, upto, wanted)) => {
                 let events = segment.as_ref().map_or(0, |segment| segment.records.len());
                 let full = work.carry.is_some() || events >= work.segment_events;
                 after.wakes.push(self.ingress.room_made());
@@ -224,7 +229,9 @@ impl Engine {
                 self.set_appended(upto);
                 if let Some(segment) = segment {
                     self.counters.dispatched_events.add_alone(events);
-                    work.matching(self, &segment, after);
+                    if wanted || self.is_doubted(segment.first()) {
+                        work.matching(self, &segment, after);
+                    }
                     // Without a history this may be all that is left of it.
                     after.trash.push(segment);
                 }

@@ -57,6 +57,8 @@ pub(crate) struct Engine {
     settled: AtomicU64,
     appended: AtomicU64,
     dispatched: AtomicU64,
+    /// Up to here a watcher may want what nobody watched when it was published.
+    doubted: AtomicU64,
     /// The publisher is gone, or about to go.
     closing: AtomicBool,
     /// An [`End`].
@@ -132,6 +134,7 @@ impl Engine {
             settled: AtomicU64::new(revision),
             appended: AtomicU64::new(revision),
             dispatched: AtomicU64::new(revision),
+            doubted: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             ended: AtomicU8::new(End::NONE.0),
             config,
@@ -176,6 +179,19 @@ impl Engine {
 
     pub(crate) fn set_dispatched(&self, revision: Revision) {
         self.dispatched.store(revision, SeqCst);
+    }
+
+    /// From a watcher that starts in the past, while it is being registered: it may go live before
+    /// what had been opened then is dispatched, and the publisher asked who is interested when it
+    /// was not there.
+    pub(crate) fn doubt(&self, opened: Revision) {
+        self.doubted.fetch_max(opened, SeqCst);
+    }
+
+    /// Whether who dispatches may not rely on what the publisher found: asked after a segment was
+    /// appended, so that who is not registered by then finds it in the history.
+    pub(crate) fn is_doubted(&self, first: Revision) -> bool {
+        first <= self.doubted.load(SeqCst)
     }
 
     pub(crate) fn close_soon(&self) {

@@ -91,6 +91,9 @@ impl Hub {
         let start = wanted.unwrap_or(opened + 1);
         let behind = start <= opened;
         queue.place(start, behind);
+        if behind {
+            engine.doubt(opened);
+        }
         if behind && engine.config.history == 0 {
             // What nobody watched was not even sent: it is gone, dispatched or not.
             let oldest = opened + 1;

@@ -27,6 +27,8 @@ pub(crate) struct Batch {
     pub(crate) hole: Option<Lagged>,
     /// What the messages brought: whole transactions, in order.
     pub(crate) records: Records,
+    /// Whether anybody watched any of it when it was published.
+    pub(crate) wanted: bool,
     /// How many messages these are.
     pub(crate) messages: u64,
     /// The last revision, which may have no records.
@@ -113,13 +115,14 @@ impl Ingress {
 
     /// One message of so many events, for which the publisher has reserved room. What was handed in
     /// is to be dropped after this: it may be the user's.
-    pub(crate) fn send(&self, events: usize, write: impl FnOnce(&mut Batch)) {
+    pub(crate) fn send(&self, events: usize, wanted: bool, write: impl FnOnce(&mut Batch)) {
         self.sent.store(self.sent.load(Relaxed) + 1, Relaxed);
         let mut open = self.open.lock();
         if open.messages > 0 && open.records.len() + events > self.batch_events {
             self.close(&mut open);
         }
         write(&mut open);
+        open.wanted |= wanted;
         open.messages += 1;
         let bytes = open.records.total_cost();
         if open.records.len() >= self.batch_events || bytes >= STEP_BYTES {
@@ -143,6 +146,7 @@ impl Ingress {
             records: open
                 .records
                 .take(self.batch_events, |bytes| self.spare(bytes)),
+            wanted: mem::take(&mut open.wanted),
             messages: mem::take(&mut open.messages),
             last: open.last,
         }
@@ -226,7 +230,7 @@ mod tests {
 
     fn send(ingress: &Ingress, revisions: std::ops::RangeInclusive<Revision>) {
         let events = revisions.clone().count();
-        ingress.send(events, |batch| {
+        ingress.send(events, true, |batch| {
             for revision in revisions {
                 batch.push(revision, &[Change::put("k", "v")]);
             }
@@ -282,7 +286,7 @@ mod tests {
     #[test]
     fn a_message_without_changes_is_a_message() {
         let ingress = Ingress::new(1, 4);
-        ingress.send(0, |batch| batch.push(9, &[]));
+        ingress.send(0, false, |batch| batch.push(9, &[]));
         assert_eq!(ingress.room(), 0);
         assert_eq!(ingress.receive().unwrap().last, 9);
         assert_eq!(ingress.room(), 1);

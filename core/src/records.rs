@@ -171,15 +171,11 @@ impl Records {
 
     /// To be called once all are in, before anybody asks for [`spans`](Self::spans).
     pub(crate) fn seal(mut self) -> Self {
-        let turns = self
-            .list
-            .windows(2)
-            .zip(1..)
-            .filter(|(pair, _)| {
-                pair[0].kind() != pair[1].kind() || self.key(&pair[0]) != self.key(&pair[1])
-            })
-            .map(|(_, at)| at)
-            .collect();
+        let mut turns = mem::take(&mut self.turns);
+        let pairs = self.list.windows(2).zip(1..).filter(|(pair, _)| {
+            pair[0].kind() != pair[1].kind() || self.key(&pair[0]) != self.key(&pair[1])
+        });
+        turns.extend(pairs.map(|(_, at)| at));
         self.turns = turns;
         self
     }

@@ -120,7 +120,7 @@ impl Sender {
             let changes = std::slice::from_ref(&change);
             self.engine
                 .ingress
-                .send(1, |batch| batch.push(revision, changes));
+                .send(1, wanted, |batch| batch.push(revision, changes));
         }
         // While it is still in the caches, and before anybody is woken.
         drop(change);
@@ -147,7 +147,7 @@ impl Sender {
         let wanted = self.gathers() || chunk.changes.iter().any(|change| self.is_wanted(change));
         let (events, transactions) = (chunk.changes.len(), chunk.len());
         if self.is_sent(wanted) {
-            self.engine.ingress.send(events, |batch| {
+            self.engine.ingress.send(events, wanted, |batch| {
                 for (revision, changes) in chunk.transactions() {
                     batch.push(revision, changes);
                 }

@@ -223,6 +223,10 @@ mod sequential {
                 pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
                     self.0.fetch_sub(value, order)
                 }
+
+                pub(crate) fn fetch_max(&self, value: $value, order: Ordering) -> $value {
+                    self.0.fetch_max(value, order)
+                }
             }
         )*};
     }

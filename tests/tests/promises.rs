@@ -231,6 +231,24 @@ fn resumable_from_any_revision_or_refused_at_once() {
     assert_eq!(at_hand(&mut from(145).unwrap()), [145, 147, 149]);
 }
 
+/// It goes live in front of events that wait in the ingress, of which the publisher found that
+/// nobody watched them.
+#[test]
+fn resumable_in_front_of_what_is_not_dispatched_yet() {
+    let (mut publisher, hub, dispatcher) = Builder::new().inline(false).build().unwrap();
+    for _ in 0..3 {
+        publisher.publish(put("k")).unwrap();
+    }
+    let options = WatchOptions::new().start_revision(2);
+    let mut late = hub.watch_with("k", options).unwrap();
+    assert_eq!(late.try_recv(), Err(TryRecvError::Empty));
+    let thread = std::thread::spawn(move || dispatcher.run());
+    publisher.flush(HANG).unwrap();
+    assert_eq!(at_hand(&mut late), [2, 3]);
+    publisher.shutdown(HANG).unwrap();
+    join_in_time(thread);
+}
+
 #[test]
 fn resumable_where_it_left_off_while_the_store_goes_on() {
     let (mut publisher, hub) = Builder::new().spawn().unwrap();
