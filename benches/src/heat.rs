@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use crate::figures;
 use crate::jobs::Job;
-use crate::peer::Stage;
 use crate::roster::Roster;
 
 /// What a figure counts.
@@ -207,15 +206,22 @@ impl Heat {
         self.entrant(other, other, job.clone()).row(row).row(beside)
     }
 
-    /// Runs it.
-    pub(crate) fn run(&self, roster: &Roster, stage: &Stage, rounds: usize) -> Vec<Line> {
+    /// Runs it; `read` puts the entrant of that number to work once and returns what it read.
+    pub(crate) fn run(
+        &self,
+        roster: &Roster,
+        rounds: usize,
+        read: impl Fn(usize) -> Result<Vec<f64>, String>,
+    ) -> Result<Vec<Line>, String> {
         let mut readings: HashMap<&str, Vec<Vec<f64>>> = HashMap::new();
         for round in 0..rounds {
             // Whoever comes first in one round comes later in the next.
-            let turns = self.entrants.iter().cycle().skip(round);
-            for entrant in turns.take(self.entrants.len()) {
-                let read = roster.run(entrant.peer, &entrant.job, stage);
-                readings.entry(&entrant.label).or_default().push(read);
+            let turns = self.entrants.iter().enumerate().cycle().skip(round);
+            for (number, entrant) in turns.take(self.entrants.len()) {
+                if roster.has(entrant.peer) {
+                    let read = read(number)?;
+                    readings.entry(&entrant.label).or_default().push(read);
+                }
             }
         }
         let figure = |label: &str, reading: usize| {
@@ -228,10 +234,11 @@ impl Heat {
                 rounds,
             })
         };
-        self.rows
+        let lines = self
+            .rows
             .iter()
-            .map(|row| self.line(row, |label| figure(label, row.reading)))
-            .collect()
+            .map(|row| self.line(row, |label| figure(label, row.reading)));
+        Ok(lines.collect())
     }
 
     fn line(&self, row: &Row, figure: impl Fn(&str) -> Option<Figure>) -> Line {

@@ -19,7 +19,7 @@ pub(crate) use churn::Churn;
 pub(crate) use crowd::{Crowd, Taking};
 pub(crate) use paced::Paced;
 pub(crate) use publish::{Clock, Load, Publish};
-pub(crate) use resident::{CHILD as RESIDENT_CHILD, Resident};
+pub(crate) use resident::Resident;
 pub(crate) use spread::Spread;
 pub(crate) use stream::Stream;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::jobs::{Job, Resident};
+use crate::jobs::Job;
 use crate::load::Event;
 use crate::peer::{Peer, Stage};
 use crate::peers::{
@@ -13,7 +13,6 @@ use crate::peers::{
 trait Contestant {
     fn name(&self) -> &'static str;
     fn run(&self, job: &Job, stage: &Stage) -> Vec<f64>;
-    fn resident(&self, watchers: usize) -> [usize; 2];
 }
 
 impl<P: Peer> Contestant for P {
@@ -23,10 +22,6 @@ impl<P: Peer> Contestant for P {
 
     fn run(&self, job: &Job, stage: &Stage) -> Vec<f64> {
         job.run(self, stage)
-    }
-
-    fn resident(&self, watchers: usize) -> [usize; 2] {
-        Resident { watchers }.measure(self)
     }
 }
 
@@ -81,14 +76,8 @@ impl Roster {
     }
 
     /// Puts one to work; without readings if it is not there.
-    pub(crate) fn run(&self, name: &str, job: &Job, stage: &Stage) -> Vec<f64> {
-        self.find(name)
-            .map_or_else(Vec::new, |contestant| contestant.run(job, stage))
-    }
-
-    /// See [`Resident`].
-    pub(crate) fn resident(&self, name: &str, watchers: usize) -> Option<[usize; 2]> {
-        Some(self.find(name)?.resident(watchers))
+    pub(crate) fn run(&self, name: &str, job: &Job, stage: &Stage) -> Option<Vec<f64>> {
+        Some(self.find(name)?.run(job, stage))
     }
 }
 

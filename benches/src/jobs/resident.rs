@@ -1,11 +1,8 @@
 //! What a watcher costs in resident memory. Everything it needs is counted: its handle, its queue,
-//! its place in the registry, its key and the index entry. Measured in a process of its own, since
-//! an allocator that has been at work hides what is taken.
+//! its place in the registry, its key and the index entry.
 
-use std::env;
 use std::fs;
 use std::pin::pin;
-use std::process::Command;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
@@ -14,9 +11,6 @@ use tokio::runtime::Builder;
 use super::Kind;
 use crate::load;
 use crate::peer::{Hub, Input, Output, Peer, Stage};
-
-/// The subcommand under which this program measures one peer, and prints the readings.
-pub(crate) const CHILD: &str = "resident";
 
 /// Room in each queue, where the peer wants to know: the rival's own default.
 const ROOM: usize = 10;
@@ -29,26 +23,6 @@ pub(crate) struct Resident {
 
 impl Resident {
     pub(super) fn run<P: Peer>(&self, peer: &P) -> Vec<f64> {
-        let program = env::current_exe().expect("this program has a path");
-        let output = Command::new(program)
-            .args([CHILD, peer.name(), &self.watchers.to_string()])
-            .output()
-            .expect("this program can be started");
-        let said = String::from_utf8_lossy(&output.stdout);
-        let readings: Vec<f64> = said
-            .split_whitespace()
-            .filter_map(|reading| reading.parse().ok())
-            .collect();
-        assert!(
-            output.status.success() && readings.len() == 2,
-            "the child failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        readings
-    }
-
-    /// The child's work.
-    pub(crate) fn measure<P: Peer>(&self, peer: &P) -> [usize; 2] {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .build()
@@ -79,7 +53,8 @@ impl Resident {
         }
         let used = resident();
         // The vector's pages became resident as the handles were written, so they are counted.
-        [idle, used].map(|after| after.saturating_sub(before) / self.watchers)
+        let bytes = |after: usize| (after.saturating_sub(before) / self.watchers) as f64;
+        vec![bytes(idle), bytes(used)]
     }
 }
 
