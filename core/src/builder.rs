@@ -118,13 +118,17 @@ impl Builder {
         self
     }
 
-    /// Whether a publish may dispatch on the spot where nothing else is going on. Default: yes;
-    /// it halves the time to the watcher, and costs the publisher the matching. Turn it off for
+    /// Whether others than the dispatcher's thread may dispatch. Default: yes. Turn it off for
     /// apply paths that must only hand over.
     ///
-    /// Only single events are worth it. While they come in a stream (the next less than 25 µs after
-    /// the last was dispatched, or to watchers that are busy) they are left to the dispatcher, which
-    /// then looks every 100 µs: fewer wakes, and more than twice as many events a second.
+    /// A publish dispatches on the spot where nothing else is going on: that halves the time to the
+    /// watcher, and costs the publisher the matching. Only single events are worth it. While they
+    /// come in a stream (the next less than 25 µs after the last was dispatched, or to watchers that
+    /// are busy) they are left to the dispatcher, which then looks every 100 µs: fewer wakes, and
+    /// more than twice as many events a second.
+    ///
+    /// A receive that finds nothing to receive, while 256 events wait to be dispatched and nobody
+    /// else is at it, dispatches these before it waits, whomever they concern.
     pub fn inline(mut self, allowed: bool) -> Self {
         self.inline = allowed;
         self
