@@ -21,7 +21,7 @@ pub(crate) use paced::Paced;
 pub(crate) use publish::{Clock, Load, Publish};
 pub(crate) use resident::Resident;
 pub(crate) use spread::Spread;
-pub(crate) use stream::Stream;
+pub(crate) use stream::{Making, Stream};
 
 use crate::load;
 use crate::peer::{Output, Peer, Stage, Watch};

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::{Kind, Receiver, consume};
-use crate::load;
+use crate::load::{self, Event};
 use crate::peer::{Hub, Input, Peer, Stage};
 use crate::progress::{Progress, Window};
 
@@ -15,6 +17,16 @@ pub(crate) struct Stream {
     pub(crate) receiver: Receiver,
     /// Events handed in by one call.
     pub(crate) chunk: usize,
+    pub(crate) making: Making,
+}
+
+/// When the events are made, which is to allocate key and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Making {
+    /// Before the clock runs: it is not counted, and whoever frees them finds them in no cache.
+    Beforehand,
+    /// By the publisher, one before each publish, as a store does. Chunks are made beforehand.
+    AsPublished,
 }
 
 impl Stream {
@@ -22,9 +34,8 @@ impl Stream {
         let count = self.events / peer.slowness();
         let (mut input, hub) = peer.open(stage);
         let output = hub.watch(Kind::Exact.watch(0));
-        let keys = std::iter::repeat_with(|| load::key(0));
-        // What held the events is freed at the end, and not while the clock runs.
-        let mut events = load::events(1, keys.take(count)).into_iter();
+        let key = load::key(0);
+        let make = |seq| Event::new(seq, Bytes::copy_from_slice(&key));
         let last = count as u64;
         let progress = Arc::new(Progress::new(1, last));
         let consumer = consume(
@@ -37,19 +48,31 @@ impl Stream {
             Progress::got,
         );
         let mut window = Window::new(&progress);
+        // What holds the events is freed at the end, and not while the clock runs.
+        let mut events = Vec::new();
+        if self.making == Making::Beforehand {
+            events = (1..=last).map(make).collect();
+        }
+        let mut events = events.into_iter();
         let start;
-        if self.chunk == 1 {
+        if self.chunk > 1 {
+            let mut chunks = load::chunks(events.by_ref(), self.chunk);
+            start = Instant::now();
+            for chunk in &mut chunks {
+                window.admit(chunk[chunk.len() - 1].seq);
+                input.publish_chunk(chunk);
+            }
+        } else if self.making == Making::Beforehand {
             start = Instant::now();
             for event in events.by_ref() {
                 window.admit(event.seq);
                 input.publish(event);
             }
         } else {
-            let mut chunks = load::chunks(events.by_ref(), self.chunk);
             start = Instant::now();
-            for chunk in &mut chunks {
-                window.admit(chunk[chunk.len() - 1].seq);
-                input.publish_chunk(chunk);
+            for event in (1..=last).map(make) {
+                window.admit(event.seq);
+                input.publish(event);
             }
         }
         consumer.join(stage);

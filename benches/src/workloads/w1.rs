@@ -2,19 +2,21 @@
 
 use super::Scale;
 use crate::heat::{Heat, Row, Unit};
-use crate::jobs::{Job, Receiver, Stream};
+use crate::jobs::{Job, Making, Receiver, Stream};
 use crate::peers::names::*;
 
 const BROADCASTS: [&str; 2] = [BROADCAST, BROADCAST_ARC];
 
 pub(super) fn heats(scale: Scale) -> Vec<Heat> {
-    let job = |receiver, chunk| {
+    let made = |making, receiver, chunk| {
         Job::Stream(Stream {
             events: scale.of(500_000),
             receiver,
             chunk,
+            making,
         })
     };
+    let job = |receiver, chunk| made(Making::Beforehand, receiver, chunk);
     let engines = [D_ENGINE, BROADCAST, BROADCAST_ARC, ASYNC_BROADCAST, SLED];
     let raw = [RTRB, CROSSBEAM, FLUME, TOKIO_MPSC, PIPE];
     let all = [&[OURS], &engines[..], &raw[..]].concat();
@@ -37,8 +39,19 @@ pub(super) fn heats(scale: Scale) -> Vec<Heat> {
         let job = job(receiver, chunk);
         Heat::new("W1", &job, peers).row_and(row, OURS_NOT_INLINE, &job)
     };
+    // What a store does: no goal was set for it.
+    let fresh = made(Making::AsPublished, Receiver::Thread, 1);
+    let fresh = Heat::new("W1", &fresh, &all).row(
+        Row::new(
+            "the same, events made as they are published",
+            Unit::Events,
+            OURS,
+        )
+        .beside(all[1..].iter().copied()),
+    );
     vec![
         heat(Receiver::Thread, 1, &all, blocking),
+        fresh,
         heat(Receiver::Thread, 64, &chunked, many),
         heat(Receiver::Task, 1, &tasks, task),
     ]
