@@ -100,6 +100,10 @@ soak: ## ten minutes of random rounds on real threads, judged (MINUTES=n for mor
 crashes: ## kill -9 the standalone server fifty times under load, judged (KILLS=n for more)
 	KILLS=$(or $(KILLS),50) $(CARGO) test -p kvwatch-tests --test etcd_crash -- --nocapture
 
+.PHONY: crowd
+crowd: ## 2,000 watch streams, alone and beside clients that do not read: time and memory
+	$(CARGO) test -p kvwatch-tests --test etcd_crowd -- --nocapture
+
 .PHONY: standalone
 standalone: ## a single-node server for etcd's clients (DATA=folder, LISTEN=address)
 	$(CARGO) run --release --example standalone -- --data $(or $(DATA),target/standalone) \

@@ -13,7 +13,6 @@
 //! from nowhere; what the store can still be asked of its past is so; and of what each watch got
 //! over all its streams, the judge finds no promise broken, up to the last revision.
 
-mod event;
 mod follower;
 mod history;
 mod world;

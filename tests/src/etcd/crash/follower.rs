@@ -6,8 +6,8 @@ use std::sync::Arc;
 use kvwatch::etcd::wire::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use kvwatch::{Filter, Lagged, Revision};
 
+use super::super::event::seen;
 use super::super::{Client, WatchStream};
-use super::event::seen;
 use super::world::World;
 use super::write::{ROOMS, key};
 use crate::record::{Item, Trace};

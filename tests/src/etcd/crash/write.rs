@@ -1,6 +1,7 @@
 //! What clients write, and what that does to a store: worked out the slow and obvious way.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use kvwatch::etcd::wire::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -15,7 +16,7 @@ use kvwatch::{Change, PrevValue};
 use tonic::Status;
 
 use super::super::Client;
-use super::event::text;
+use super::super::event::text;
 use crate::Rng;
 
 /// The first halves of the keys, and the second halves.
@@ -39,7 +40,7 @@ pub(super) enum Write {
     Revoke(i64),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Step {
     Put {
         key: String,
@@ -195,6 +196,16 @@ fn exists(key: &str) -> Compare {
     }
 }
 
+impl fmt::Debug for Step {
+    /// With as much of a value as names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put { key, value, lease } => write!(f, "put {key} {value:.24} lease {lease}"),
+            Self::Delete { key, end } => write!(f, "delete {key} up to {end:?}"),
+        }
+    }
+}
+
 impl Step {
     fn request(&self) -> Request {
         match self.clone() {
@@ -229,7 +240,7 @@ impl Model {
                 then,
                 otherwise,
             } => {
-                let guarded = guard.as_ref().map(|key| key.as_bytes());
+                let guarded = guard.as_ref().map(String::as_bytes);
                 let holds = guarded.is_none_or(|key| self.keys.contains_key(key));
                 let steps = if holds { then } else { otherwise };
                 let step = |step: &Step| self.step(step, revision);

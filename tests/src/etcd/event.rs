@@ -9,10 +9,10 @@ use kvwatch::{EventKind, PrevValue};
 use crate::record::Seen;
 
 /// How much of a value is shown whole.
-const SHOWN: usize = 64;
+const SHOWN: usize = 24;
 
 /// All that a key's value comes with, to be compared and to be read in reports.
-pub(super) fn text(kv: &KeyValue) -> Bytes {
+pub(crate) fn text(kv: &KeyValue) -> Bytes {
     let shown = &kv.value[..kv.value.len().min(SHOWN)];
     let mut value = String::from_utf8_lossy(shown).into_owned();
     if shown.len() < kv.value.len() {
@@ -31,7 +31,7 @@ pub(super) fn text(kv: &KeyValue) -> Bytes {
 }
 
 /// What an event says, of a watch that did or did not ask for previous values.
-pub(super) fn seen(event: Event, with_prev: bool) -> Seen {
+pub(crate) fn seen(event: Event, with_prev: bool) -> Seen {
     let kv = event.kv.expect("every event has a key");
     let delete = event.r#type == i32::from(EventType::Delete);
     let created = !delete && kv.create_revision == kv.mod_revision;
