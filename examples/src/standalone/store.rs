@@ -203,6 +203,10 @@ impl kvwatch::etcd::Store for Store {
         record::event(event)
     }
 
+    fn encode_event(&self, event: EventRef<'_>, bytes: &mut Vec<u8>) {
+        record::encode_event(event, bytes);
+    }
+
     fn leases(&self) -> &Leases {
         &self.leases
     }
