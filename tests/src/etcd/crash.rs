@@ -56,10 +56,10 @@ pub async fn crash(mut server: Standalone, kills: usize) {
         println!("kill {kill} at revision {}", world.written());
         server.kill();
         server.restart();
-        // The others join when there is a past already.
-        let joining = FOLLOWERS / 2 / kills as u64;
+        // The others join one after the other, when there is a past already.
+        let due = FOLLOWERS / 2 * (kill as u64 + 1) / kills as u64;
         let next = followers.len() as u64;
-        followers.extend((next..next + joining).map(follow));
+        followers.extend((next..FOLLOWERS / 2 + due).map(follow));
     }
     world.wait_for_answers(WRITES).await;
     world.stop();

@@ -8,6 +8,7 @@ use kvwatch::Revision;
 use tokio::sync::watch::{self, Sender};
 
 use super::write::Write;
+use crate::HANG;
 
 /// One run.
 pub(super) struct World {
@@ -58,7 +59,9 @@ impl World {
     /// Until so many more writes are answered.
     pub(super) async fn wait_for_answers(&self, more: u64) {
         let due = self.state.borrow().answered + more;
-        self.wait(|state| state.answered >= due).await;
+        let answers = self.wait(|state| state.answered >= due);
+        let waited = tokio::time::timeout(HANG, answers).await;
+        waited.expect("writes are answered");
     }
 
     /// Until there are so many more revisions, or no more writes.
