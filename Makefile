@@ -100,6 +100,10 @@ soak: ## ten minutes of random rounds on real threads, judged (MINUTES=n for mor
 crashes: ## kill -9 the standalone server fifty times under load, judged (KILLS=n for more)
 	KILLS=$(or $(KILLS),50) $(CARGO) test -p kvwatch-tests --test etcd_crash -- --nocapture
 
+.PHONY: crowd
+crowd: ## 2,000 watch streams, alone and beside clients that do not read: time and memory
+	$(CARGO) test -p kvwatch-tests --test etcd_crowd -- --nocapture
+
 .PHONY: standalone
 standalone: ## a single-node server for etcd's clients (DATA=folder, LISTEN=address)
 	$(CARGO) run --release --example standalone -- --data $(or $(DATA),target/standalone) \
@@ -114,7 +118,7 @@ fuzz: ## ten minutes of each fuzz target (SECONDS=n for more); needs nightly Rus
 	done
 
 .PHONY: check
-check: fmt lint doc features ## formatting, clippy, docs and every combination of features
+check: fmt lint doc features no-protoc ## formatting, clippy, docs, every combination of features, and no protoc
 
 .PHONY: fmt
 fmt:
@@ -148,6 +152,17 @@ features: ## build every combination of features, warnings denied
 	    echo "kvwatch with [$${feature#none}] pulls this in without being asked to"; exit 1; \
 	  fi; \
 	done
+
+# In a folder of its own everything is built so, also what is built only once.
+NO_PROTOC := $(CURDIR)/target/no-protoc
+
+.PHONY: no-protoc
+no-protoc: ## build the library, with all features, where a call of protoc fails
+	@mkdir -p $(NO_PROTOC)/path
+	@printf '#!/bin/sh\necho "protoc was called" >&2\nexit 1\n' > $(NO_PROTOC)/path/protoc
+	@chmod +x $(NO_PROTOC)/path/protoc
+	PATH="$(NO_PROTOC)/path:$$PATH" PROTOC=$(NO_PROTOC)/none CARGO_TARGET_DIR=$(NO_PROTOC) \
+	  $(CARGO) check -q -p kvwatch --all-features
 
 .PHONY: msrv
 msrv: ## build with the oldest Rust that Cargo.toml promises

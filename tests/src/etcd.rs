@@ -2,6 +2,8 @@
 
 pub mod compare;
 pub mod crash;
+pub mod crowd;
+mod event;
 pub mod generate;
 mod local;
 mod process;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kvwatch::{Change, EndReason, Lagged, PrevValue, Revision};
+use kvwatch::{EndReason, Lagged, PrevValue, Revision};
 
 use crate::record::{Item, Log, Seen, Trace};
 use crate::want::passes;
@@ -78,20 +78,6 @@ struct Judge<'a> {
     at: usize,
 }
 
-fn seen(revision: Revision, change: &Change, with_prev: bool) -> Seen {
-    Seen {
-        revision,
-        kind: change.kind(),
-        key: change.key().clone(),
-        value: change.value().cloned(),
-        prev: if with_prev {
-            change.prev_value().clone()
-        } else {
-            PrevValue::Unavailable
-        },
-    }
-}
-
 impl Judge<'_> {
     fn broken(&self, promise: Promise, what: impl Into<String>) -> Violation {
         Violation {
@@ -102,8 +88,21 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether this is what was due, or all of it that is left.
+    fn is_due(&self, event: &Seen) -> bool {
+        let Some(due) = self.due.get(self.done) else {
+            return false;
+        };
+        if event.prev == PrevValue::Unavailable && self.log.compacted.contains(&event.revision) {
+            let prev = due.prev.clone();
+            let event = event.clone();
+            return *due == Seen { prev, ..event };
+        }
+        due == event
+    }
+
     fn event(&mut self, event: &Seen) -> Result<(), Violation> {
-        if self.due.get(self.done) == Some(event) {
+        if self.is_due(event) {
             self.done += 1;
             self.reached = event.revision;
             return Ok(());
@@ -241,7 +240,7 @@ pub fn judge(log: &Log, trace: &Trace, complete: Complete) -> Result<(), Violati
         .filter(|(revision, _)| *revision >= trace.start)
         .flat_map(|(revision, changes)| changes.iter().map(|change| (*revision, change)))
         .filter(|(_, change)| trace.want.wants(change.key()) && passes(trace.filter, change))
-        .map(|(revision, change)| seen(revision, change, trace.prev))
+        .map(|(revision, change)| Seen::of(revision, change, trace.prev))
         .collect();
     let mut judge = Judge {
         log,

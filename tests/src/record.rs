@@ -17,6 +17,8 @@ pub struct Log {
     pub transactions: Vec<(Revision, Vec<Change>)>,
     /// Those that were dropped.
     pub dropped: BTreeSet<Revision>,
+    /// Those up to which the store was compacted: what their changes replaced may be gone.
+    pub compacted: BTreeSet<Revision>,
 }
 
 impl Log {
@@ -40,6 +42,24 @@ pub struct Seen {
     pub value: Option<Bytes>,
     /// Its previous value.
     pub prev: PrevValue,
+}
+
+impl Seen {
+    /// What a watch gets of a change committed under this revision.
+    #[must_use]
+    pub fn of(revision: Revision, change: &Change, with_prev: bool) -> Self {
+        Self {
+            revision,
+            kind: change.kind(),
+            key: change.key().clone(),
+            value: change.value().cloned(),
+            prev: if with_prev {
+                change.prev_value().clone()
+            } else {
+                PrevValue::Unavailable
+            },
+        }
+    }
 }
 
 impl From<EventRef<'_>> for Seen {

@@ -184,6 +184,21 @@ fn faithful_is_named() {
 }
 
 #[test]
+fn what_a_compaction_freed_may_be_unknown_and_nothing_else() {
+    let unknown = |compacted, prev| {
+        let (mut log, mut trace) = recorded();
+        let first = events(&trace)[0];
+        seen(&mut trace, first).prev = prev;
+        log.compacted.insert(compacted);
+        judge(&log, &trace, Complete::UpTo(6)).map_err(|violation| violation.promise)
+    };
+    assert_eq!(unknown(2, PrevValue::Unavailable), Ok(()));
+    let elsewhere = unknown(3, PrevValue::Unavailable);
+    let invented = unknown(2, PrevValue::Value("".into()));
+    assert_eq!([elsewhere, invented], [Err(Promise::Faithful); 2]);
+}
+
+#[test]
 fn clean_is_named() {
     let after_the_end = named(|trace, _| trace.items.push(Item::End(EndReason::Closed)));
     assert_eq!(after_the_end, Promise::Clean);

@@ -57,6 +57,8 @@ pub enum Refusal {
     ServerFull,
     /// As many streams on one connection, or in total, as the limits allow.
     TooManyStreams,
+    /// As much waiting to be written as the store lets wait.
+    TooManyRequests,
     /// The store or the engine was shut down.
     Stopped,
 }
@@ -71,9 +73,10 @@ impl Refusal {
             Self::LeaseExists | Self::AuthNotEnabled => Code::FailedPrecondition,
             Self::InvalidToken => Code::Unauthenticated,
             Self::PermissionDenied => Code::PermissionDenied,
-            Self::TooManyWatches | Self::ServerFull | Self::TooManyStreams => {
-                Code::ResourceExhausted
-            }
+            Self::TooManyWatches
+            | Self::ServerFull
+            | Self::TooManyStreams
+            | Self::TooManyRequests => Code::ResourceExhausted,
             Self::Stopped => Code::Unavailable,
             _ => Code::InvalidArgument,
         }
@@ -107,6 +110,7 @@ impl Refusal {
             Self::TooManyWatches => "kvwatch: too many watches on this stream",
             Self::ServerFull => "kvwatch: too many watches on this server",
             Self::TooManyStreams => "kvwatch: too many watch streams",
+            Self::TooManyRequests => "etcdserver: too many requests",
             Self::Stopped => "etcdserver: server stopped",
         }
     }
@@ -132,6 +136,9 @@ impl From<Refusal> for Status {
 pub enum StoreError {
     /// It is shut down: clients are told that the server stopped.
     Closed,
+    /// As much is waiting for it as it lets wait: nothing was done, and clients are told to try
+    /// later ([`Refusal::TooManyRequests`]).
+    Busy,
     /// It failed. Clients get INTERNAL without the reason, which goes to `tracing`.
     Failed(Box<dyn Error + Send + Sync>),
 }
@@ -147,6 +154,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Closed => "the store is shut down",
+            Self::Busy => "too much waits for the store",
             Self::Failed(_) => "the store failed",
         })
     }
@@ -156,7 +164,7 @@ impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Failed(reason) => Some(&**reason),
-            Self::Closed => None,
+            Self::Closed | Self::Busy => None,
         }
     }
 }
@@ -165,6 +173,7 @@ impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Closed => Refusal::Stopped.into(),
+            StoreError::Busy => Refusal::TooManyRequests.into(),
             StoreError::Failed(reason) => {
                 tracing::error!(%reason, "the store failed");
                 Self::internal("kvwatch: the store failed")

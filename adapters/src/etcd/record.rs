@@ -6,6 +6,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use prost::encoding::{self, WireType, encoded_len_varint, int64, key_len};
+
 use super::wire::mvccpb::{Event, KeyValue, event::EventType};
 use crate::{EventRef, PrevValue};
 
@@ -93,5 +95,158 @@ pub fn event(event: EventRef<'_>) -> Event {
         r#type: kind.into(),
         kv: Some(kv),
         prev_kv,
+    }
+}
+
+/// What [`Store::encode_event`](super::Store::encode_event) is, for a store that publishes records:
+/// [`event`] as protobuf, with no allocation but for what `bytes` has to grow.
+pub fn encode_event(event: EventRef<'_>, bytes: &mut Vec<u8>) {
+    let key: &[u8] = event.key();
+    let kv = match event.value() {
+        Some(record) => Fields::of(key, record),
+        None => {
+            int64::encode(1, &i64::from(i32::from(EventType::Delete)), bytes);
+            Fields {
+                key,
+                value: &[],
+                numbers: [0, event.revision().cast_signed(), 0, 0],
+            }
+        }
+    };
+    kv.encode(2, bytes);
+    if let PrevValue::Value(record) = event.prev_value() {
+        Fields::of(key, record).encode(3, bytes);
+    }
+}
+
+/// A [`KeyValue`] in its event's bytes.
+struct Fields<'e> {
+    key: &'e [u8],
+    value: &'e [u8],
+    /// In the order in which a record has them.
+    numbers: [i64; 4],
+}
+
+impl<'e> Fields<'e> {
+    fn of(key: &'e [u8], record: &'e [u8]) -> Self {
+        let Some((value, trailer)) = record.split_last_chunk::<TRAILER>() else {
+            return Self {
+                key,
+                value: record,
+                numbers: [0; 4],
+            };
+        };
+        let mut numbers = [0; 4];
+        for (number, bytes) in numbers.iter_mut().zip(trailer.as_chunks().0) {
+            *number = i64::from_le_bytes(*bytes);
+        }
+        Self {
+            key,
+            value,
+            numbers,
+        }
+    }
+
+    /// As a message in this field.
+    fn encode(&self, tag: u32, bytes: &mut Vec<u8>) {
+        let [create, modified, version, lease] = self.numbers;
+        let length = text_len(1, self.key)
+            + number_len(2, create)
+            + number_len(3, modified)
+            + number_len(4, version)
+            + text_len(5, self.value)
+            + number_len(6, lease);
+        bytes.reserve(length + 2 * encoded_len_varint(u64::MAX));
+        encoding::encode_key(tag, WireType::LengthDelimited, bytes);
+        encoding::encode_varint(length as u64, bytes);
+        put_text(1, self.key, bytes);
+        put_number(2, create, bytes);
+        put_number(3, modified, bytes);
+        put_number(4, version, bytes);
+        put_text(5, self.value, bytes);
+        put_number(6, lease, bytes);
+    }
+}
+
+// Protobuf leaves out what is empty or zero.
+
+fn text_len(tag: u32, text: &[u8]) -> usize {
+    match text.len() {
+        0 => 0,
+        length => key_len(tag) + encoded_len_varint(length as u64) + length,
+    }
+}
+
+fn put_text(tag: u32, text: &[u8], bytes: &mut Vec<u8>) {
+    if !text.is_empty() {
+        encoding::encode_key(tag, WireType::LengthDelimited, bytes);
+        encoding::encode_varint(text.len() as u64, bytes);
+        bytes.put_slice(text);
+    }
+}
+
+fn number_len(tag: u32, number: i64) -> usize {
+    match number {
+        0 => 0,
+        number => int64::encoded_len(tag, &number),
+    }
+}
+
+fn put_number(tag: u32, number: i64, bytes: &mut Vec<u8>) {
+    if number != 0 {
+        int64::encode(tag, &number, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::{Builder, Change, Selector, WatchOptions};
+
+    fn record(value: &'static [u8], numbers: [i64; 4]) -> Bytes {
+        let [create_revision, mod_revision, version, lease] = numbers;
+        encode(&KeyValue {
+            value: value.into(),
+            create_revision,
+            mod_revision,
+            version,
+            lease,
+            ..KeyValue::default()
+        })
+    }
+
+    #[test]
+    fn an_event_is_encoded_as_prost_does_it() {
+        let long: &[u8] = &[7; 1000];
+        let mut values = vec![Bytes::new(), "no record".into()];
+        for value in [b"", &b"1"[..], long] {
+            values.push(record(value, [0; 4]));
+            values.push(record(value, [2, 5, 3, 0]));
+            values.push(record(value, [1 << 40, i64::MAX, 200, -1]));
+        }
+        let mut changes = Vec::new();
+        for key in ["", "a", "a longer key"] {
+            for value in &values {
+                changes.push(Change::put(key, value.clone()));
+                for prev in &values {
+                    let prev = PrevValue::Value(prev.clone());
+                    let put = Change::put(key, value.clone()).with_prev_value(prev.clone());
+                    changes.extend([put, Change::delete(key).with_prev_value(prev)]);
+                }
+            }
+        }
+        let count = changes.len();
+        let (mut publisher, hub) = Builder::new().spawn().unwrap();
+        let options = WatchOptions::new().prev_value(true);
+        let mut watcher = hub.watch_with(Selector::all(), options).unwrap();
+        publisher.publish_batch(changes).unwrap();
+        for _ in 0..count {
+            let received = watcher.recv().unwrap();
+            let mut bytes = Vec::new();
+            encode_event(received.as_ref(), &mut bytes);
+            assert_eq!(bytes, event(received.as_ref()).encode_to_vec());
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::future::Future;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
+use prost::Message;
 
 use super::error::StoreError;
 use super::keys::KeyRange;
@@ -58,6 +59,16 @@ pub trait Store: Send + Sync + 'static {
     /// nothing up. [`record::event`](super::record::event) does it for stores that publish
     /// records.
     fn event(&self, event: EventRef<'_>) -> Event;
+
+    /// Appends what [`event`](Self::event) returns to `bytes`, as protobuf. A store that can do so
+    /// without an `Event` saves its allocations:
+    /// [`record::encode_event`](super::record::encode_event) does it for stores that publish
+    /// records.
+    fn encode_event(&self, event: EventRef<'_>, bytes: &mut Vec<u8>) {
+        let event = self.event(event);
+        bytes.reserve(event.encoded_len());
+        event.encode_raw(bytes);
+    }
 
     /// The time that leases have left.
     fn leases(&self) -> &Leases;

@@ -26,10 +26,11 @@ use crate::AnyError;
 /// How many bytes of the file redb keeps in memory. Its own choice is a gigabyte.
 const CACHE: usize = 128 * 1024 * 1024;
 
-/// How many operations wait for the writer before callers wait to hand in more.
-const QUEUE: usize = 4096;
-/// And how many bytes of requests.
-const QUEUE_BYTES: usize = 64 * 1024 * 1024;
+/// How many bytes of requests wait for the writer, with those that it is at; what comes then is
+/// refused. To let the callers wait instead would be no bound: each holds its request.
+const QUEUE_BYTES: usize = 256 * 1024 * 1024;
+/// What a waiting call takes beside its bytes, rounded up: so no more than 65,536 wait.
+const CALL_BYTES: usize = 4096;
 
 /// A multi-version store on redb that etcd's clients can use, through
 /// [`Etcd`](kvwatch::etcd::Etcd).
@@ -77,7 +78,7 @@ impl Store {
             .history(history)
             .replay(log)
             .spawn()?;
-        let (jobs, queue) = flume::bounded(QUEUE);
+        let (jobs, queue) = flume::unbounded();
         let writer = Writer {
             database: Arc::clone(&database),
             journal,
@@ -112,6 +113,12 @@ impl Store {
     #[must_use]
     pub fn cluster(&self) -> u64 {
         self.cluster
+    }
+
+    fn hand_in(&self, job: Job) -> Result<(), StoreError> {
+        let jobs = self.jobs.lock();
+        let jobs = jobs.as_ref().ok_or(StoreError::Closed)?;
+        jobs.send(job).map_err(|_| StoreError::Closed)
     }
 
     /// Finishes what was handed in, then ends the watches; what is written from then on is
@@ -180,23 +187,24 @@ impl kvwatch::etcd::Store for Store {
 
     async fn write(&self, operation: Operation) -> Result<Answer, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let bytes = operation.size().min(QUEUE_BYTES) as u32;
-        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
-        let room = room.map_err(|_| StoreError::Closed)?;
-        let jobs = self.jobs.lock().clone().ok_or(StoreError::Closed)?;
+        let bytes = (operation.size() + CALL_BYTES).min(QUEUE_BYTES) as u32;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
+        let room = room.map_err(|_| StoreError::Busy)?;
         let job = Job {
             operation,
             answer,
             room,
         };
-        let handed = jobs.send_async(job).await;
-        drop(jobs);
-        handed.map_err(|_| StoreError::Closed)?;
+        self.hand_in(job)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
     fn event(&self, event: EventRef<'_>) -> Event {
         record::event(event)
+    }
+
+    fn encode_event(&self, event: EventRef<'_>, bytes: &mut Vec<u8>) {
+        record::encode_event(event, bytes);
     }
 
     fn leases(&self) -> &Leases {
@@ -225,5 +233,40 @@ impl fmt::Debug for Store {
             .field("file", &self.file)
             .field("leases", &self.leases)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::stream::{FuturesUnordered, StreamExt};
+    use kvwatch::etcd::Store as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_for_the_writer_is_bounded_and_the_rest_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), 0).unwrap();
+        // As long as this is open the writer cannot go on.
+        let hold = store.database.begin_write().unwrap();
+        let revoke = || store.write(Operation::revoke(7));
+        let most = QUEUE_BYTES / CALL_BYTES;
+        let mut waiting = FuturesUnordered::new();
+        let refused = (0..=most).find_map(|_| {
+            let mut next = Box::pin(revoke());
+            let answer = next.as_mut().now_or_never();
+            if answer.is_none() {
+                waiting.push(next);
+            }
+            answer
+        });
+        assert!(matches!(refused, Some(Err(StoreError::Busy))));
+        assert!(waiting.len() > most / 2);
+        hold.abort().unwrap();
+        while let Some(answer) = waiting.next().await {
+            assert!(answer.is_ok());
+        }
+        assert!(revoke().await.is_ok());
     }
 }

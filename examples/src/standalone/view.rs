@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kvwatch::etcd::wire::mvccpb::KeyValue;
 use kvwatch::etcd::{KeyRange, Read, StoreError};
 use kvwatch::{Change, PrevValue, Replay, ReplayError, Replayed, Revision};
-use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::tables::{
     ATTACHED, COMPACTED, LEASES, LOG, REVISION, STATE, VERSIONS, VersionKey, alive, failed, newest,
@@ -135,44 +135,45 @@ pub(super) struct Log {
     pub(super) database: Arc<Database>,
 }
 
-impl Log {
-    fn compacted(&self) -> Result<Revision, StoreError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        number(&transaction.open_table(STATE).map_err(failed)?, COMPACTED)
-    }
+fn wrong(error: StoreError) -> ReplayError {
+    ReplayError::Failed(error.into())
+}
 
-    fn read_from(
-        &self,
-        from: Revision,
-        to: Revision,
-        limit: usize,
-    ) -> Result<Replayed, StoreError> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let log = transaction.open_table(LOG).map_err(failed)?;
-        let versions = transaction.open_table(VERSIONS).map_err(failed)?;
-        let mut transactions: Vec<(Revision, Vec<Change>)> = Vec::new();
-        let rows = log.range((from, 0)..=(to, u32::MAX)).map_err(failed)?;
-        for (events, row) in rows.enumerate() {
-            let (place, key) = row.map_err(failed)?;
-            let revision = place.value().0;
-            let change = change(&versions, key.value(), revision)?;
-            match transactions.last_mut() {
-                Some((last, changes)) if *last == revision => changes.push(change),
-                last => {
-                    // Whole transactions, and about as many events as were asked for.
-                    if let Some((last, _)) = last.filter(|_| events >= limit) {
-                        let upto = *last;
-                        return Ok(Replayed { transactions, upto });
-                    }
-                    transactions.push((revision, vec![change]));
+fn compacted(transaction: &ReadTransaction) -> Result<Revision, StoreError> {
+    number(&transaction.open_table(STATE).map_err(failed)?, COMPACTED)
+}
+
+/// What was published from one revision to another, in whole transactions, and about as many
+/// events as were asked for.
+fn replayed(
+    transaction: &ReadTransaction,
+    from: Revision,
+    to: Revision,
+    limit: usize,
+) -> Result<Replayed, StoreError> {
+    let log = transaction.open_table(LOG).map_err(failed)?;
+    let versions = transaction.open_table(VERSIONS).map_err(failed)?;
+    let mut transactions: Vec<(Revision, Vec<Change>)> = Vec::new();
+    let rows = log.range((from, 0)..=(to, u32::MAX)).map_err(failed)?;
+    for (events, row) in rows.enumerate() {
+        let (place, key) = row.map_err(failed)?;
+        let revision = place.value().0;
+        let change = change(&versions, key.value(), revision)?;
+        match transactions.last_mut() {
+            Some((last, changes)) if *last == revision => changes.push(change),
+            last => {
+                if let Some((last, _)) = last.filter(|_| events >= limit) {
+                    let upto = *last;
+                    return Ok(Replayed { transactions, upto });
                 }
+                transactions.push((revision, vec![change]));
             }
         }
-        Ok(Replayed {
-            transactions,
-            upto: to,
-        })
     }
+    Ok(Replayed {
+        transactions,
+        upto: to,
+    })
 }
 
 /// What was published for this key under this revision.
@@ -181,11 +182,15 @@ fn change(
     key: &[u8],
     revision: Revision,
 ) -> Result<Change, StoreError> {
+    let own = versions.get((key, revision)).map_err(failed)?;
+    let own = own.ok_or_else(|| StoreError::failed("the log names a version that is gone"))?;
+    let record = Bytes::copy_from_slice(own.value());
     let old = newest(versions, key, revision - 1)?.map(|(_, record)| record);
-    let old = old.filter(|record| !record.is_empty());
-    let own = newest(versions, key, revision)?.filter(|(at, _)| *at == revision);
-    let Some((_, record)) = own else {
-        return Err(StoreError::failed("the log names a version that is gone"));
+    let prev = match old.filter(|record| !record.is_empty()) {
+        Some(old) => PrevValue::Value(old),
+        None if makes(key, &record, revision)? => PrevValue::Absent,
+        // Freed by a compaction up to this revision.
+        None => PrevValue::Unavailable,
     };
     let key = Bytes::copy_from_slice(key);
     let change = if record.is_empty() {
@@ -193,28 +198,30 @@ fn change(
     } else {
         Change::put(key, record)
     };
-    Ok(change.with_prev_value(old.map_or(PrevValue::Absent, PrevValue::Value)))
+    Ok(change.with_prev_value(prev))
+}
+
+/// Whether there was no such key before this revision. A delete's there was.
+fn makes(key: &[u8], record: &Bytes, revision: Revision) -> Result<bool, StoreError> {
+    let kv = alive(key, record.clone())?;
+    Ok(kv.is_some_and(|kv| kv.create_revision == revision.cast_signed()))
 }
 
 impl Replay for Log {
     fn oldest(&self) -> Revision {
+        let transaction = self.database.begin_read().map_err(failed);
+        let compacted = transaction.and_then(|transaction| compacted(&transaction));
         // A file that cannot be read serves nothing, and says so when it is read.
-        self.compacted().unwrap_or(0).max(1)
+        compacted.unwrap_or(0).max(1)
     }
 
     fn read(&self, from: Revision, to: Revision, limit: usize) -> Result<Replayed, ReplayError> {
-        let wrong = |error: StoreError| ReplayError::Failed(error.into());
-        let oldest = self.compacted().map_err(wrong)?;
+        // One view of all tables: what a compaction frees meanwhile is still in it.
+        let transaction = self.database.begin_read().map_err(failed).map_err(wrong)?;
+        let oldest = compacted(&transaction).map_err(wrong)?;
         if from < oldest {
             return Err(ReplayError::Compacted { oldest });
         }
-        match self.read_from(from, to, limit) {
-            Ok(replayed) => Ok(replayed),
-            Err(error) => match self.compacted().map_err(wrong)? {
-                // Compacted while it was read.
-                oldest if from < oldest => Err(ReplayError::Compacted { oldest }),
-                _ => Err(wrong(error)),
-            },
-        }
+        replayed(&transaction, from, to, limit).map_err(wrong)
     }
 }

@@ -20,8 +20,10 @@ use super::tables::{COMMIT, STATE, failed, number};
 use super::transaction::{Outcome, Transaction};
 use crate::AnyError;
 
-/// How many operations share a commit at most.
+/// How many operations share a commit at most, and how many of their bytes: a commit is in memory
+/// several times until it is done.
 const BATCH: usize = 1024;
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
 
 /// How many rows are freed with a commit while a compaction is worked off.
 const CLEANED_AT_ONCE: usize = 1000;
@@ -59,14 +61,18 @@ impl Writer {
                 Err(flume::RecvTimeoutError::Timeout) => None,
                 Err(flume::RecvTimeoutError::Disconnected) => break,
             };
-            let jobs = first.into_iter().chain(self.jobs.try_iter()).take(BATCH);
             let mut operations = Vec::new();
             let mut waiting = Vec::new();
             let mut rooms = Vec::new();
-            for job in jobs {
+            let mut bytes = 0;
+            let mut next = first;
+            while let Some(job) = next {
+                bytes += job.room.num_permits();
                 operations.push(job.operation);
                 waiting.push(job.answer);
                 rooms.push(job.room);
+                let more = operations.len() < BATCH && bytes < BATCH_BYTES;
+                next = more.then(|| self.jobs.try_recv().ok()).flatten();
             }
             // Nobody waits for these.
             let expired = self.leases.expired(Instant::now());
@@ -74,7 +80,10 @@ impl Writer {
             if operations.is_empty() && !self.unclean {
                 continue;
             }
-            match self.commit(operations) {
+            let committed = self.commit(operations);
+            // Whoever is answered finds room for the next.
+            drop(rooms);
+            match committed {
                 Ok(answers) => {
                     for (answer, waiting) in answers.into_iter().zip(waiting) {
                         drop(waiting.send(Ok(answer)));
@@ -92,7 +101,6 @@ impl Writer {
                     std::thread::sleep(Duration::from_millis(100));
                 }
             }
-            drop(rooms);
             if self.journal.is_full() && !self.checkpoint() {
                 return;
             }

@@ -1,157 +1,198 @@
-//! Writers and watchers against a server that is killed under them, and the judge of it.
+//! Writers, compactions and all kinds of watches against a server that is killed under them, and
+//! the judge of it.
+//!
+//! ```text
+//!   writers   ─▶ ┌────────┐ ─▶ the witness: everything    ─▶ history: explained by the writes
+//!   compactor ─▶ │ server │ ─▶ watches: quick, slow, cut  ─▶ traces ─▶ judge, by the history
+//!                └────────┘    off; each resumes where it was
+//!                  kill -9
+//! ```
 //!
 //! What must hold afterwards: every write that was answered is there, under the revision that was
-//! answered; revisions were never used twice; and every watcher, which resumed where it was, got
-//! every revision once and in order.
+//! answered, and did what it should to what was there before; no revision is used twice, or comes
+//! from nowhere; what the store can still be asked of its past is so; and of what each watch got
+//! over all its streams, the judge finds no promise broken, up to the last revision.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+mod follower;
+mod history;
+mod world;
+mod write;
 
-use kvwatch::etcd::wire::etcdserverpb::{RangeRequest, WatchCreateRequest};
-use tokio::task::JoinHandle;
+use std::sync::{Arc, PoisonError};
 
+use kvwatch::Revision;
+use kvwatch::etcd::wire::etcdserverpb::{CompactionRequest, LeaseGrantRequest, RangeRequest};
+use tonic::{Code, Status};
+
+use self::follower::{Figures, Follower, Watched};
+use self::history::History;
+use self::world::World;
+use self::write::{Model, Write};
 use super::{Client, Standalone};
+use crate::Rng;
+use crate::judge::{Complete, judge};
 
 /// How many clients write at once, and how many watch.
-const WRITERS: u64 = 8;
-const WATCHERS: usize = 4;
+const WRITERS: u64 = 6;
+const FOLLOWERS: u64 = 60;
 
 /// How many writes are answered before each kill.
-const WRITES: u64 = 200;
-
-/// The last key that is written.
-const END: &str = "~end";
-
-/// A write as its client knows it, and an event as a watcher does: revision, key, value.
-type Fact = (i64, String, String);
+const WRITES: u64 = 2000;
 
 /// Kills the server so many times under load, and judges.
 ///
 /// # Panics
 /// If a promise was broken.
 pub async fn crash(mut server: Standalone, kills: usize) {
-    let address = server.address().to_owned();
-    let stop = Arc::new(AtomicBool::new(false));
-    let answered = Arc::new(AtomicU64::new(0));
-    let watchers: Vec<JoinHandle<Vec<Fact>>> = (0..WATCHERS)
-        .map(|_| tokio::spawn(watch(address.clone())))
+    let world = Arc::new(World::new(server.address().to_owned()));
+    let follow = |number| tokio::spawn(Follower::new(&world, number).follow());
+    let mut followers: Vec<_> = (0..FOLLOWERS / 2).map(follow).collect();
+    let mut clients: Vec<_> = (0..WRITERS)
+        .map(|writer| tokio::spawn(write(Arc::clone(&world), writer)))
         .collect();
-    let writers: Vec<JoinHandle<Vec<Fact>>> = (0..WRITERS)
-        .map(|writer| {
-            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
-            tokio::spawn(write(address.clone(), writer, stop, answered))
-        })
-        .collect();
+    clients.push(tokio::spawn(compact(Arc::clone(&world))));
     for kill in 0..kills {
-        let due = answered.load(Ordering::Relaxed) + WRITES;
-        while answered.load(Ordering::Relaxed) < due {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        println!("kill {kill}");
+        world.wait_for_answers(WRITES).await;
+        println!("kill {kill} at revision {}", world.written());
         server.kill();
         server.restart();
+        // The others join one after the other, when there is a past already.
+        let due = FOLLOWERS / 2 * (kill as u64 + 1) / kills as u64;
+        let next = followers.len() as u64;
+        followers.extend((next..FOLLOWERS / 2 + due).map(follow));
     }
-    stop.store(true, Ordering::Relaxed);
-    let mut acknowledged = Vec::new();
-    for writer in writers {
-        acknowledged.extend(writer.await.expect("a writer"));
+    world.wait_for_answers(WRITES).await;
+    world.stop();
+    for client in clients {
+        client.await.expect("a client");
     }
-    let client = Client::connect(&address).await;
-    client.put(END, "").await.expect("the last put");
-    let mut seen = Vec::new();
-    for watcher in watchers {
-        seen.push(watcher.await.expect("a watcher"));
+    let client = Client::connect(&world.address).await;
+    let last = client.revision().await.expect("an answer").cast_unsigned();
+    world.end(last);
+    let (mut watches, mut figures) = (Vec::new(), Figures::default());
+    for follower in followers {
+        let (its, of) = follower.await.expect("a follower");
+        watches.extend(its);
+        figures.add(&of);
     }
-    judge(&client, &acknowledged, &seen).await;
+    println!("{last} revisions, {} watches, {figures:?}", watches.len());
+    let states = verdict(&world, &watches, last).unwrap_or_else(|broken| panic!("{broken}"));
+    for (revision, model) in states {
+        recall(&client, revision, &model).await;
+    }
+    // Else it was not tried.
+    assert!(
+        figures.compacted > 0 && figures.fragments > 0,
+        "{figures:?}"
+    );
 }
 
-async fn judge(client: &Client, acknowledged: &[Fact], seen: &[Vec<Fact>]) {
-    let first = &seen[0];
-    for (at, (revision, ..)) in first.iter().enumerate() {
-        // Each write is a revision of its own: none is missing, none comes twice.
-        assert_eq!(
-            *revision,
-            at as i64 + 2,
-            "a watcher missed or repeated a revision"
-        );
-    }
-    for other in seen {
-        assert!(other == first, "two watchers saw different histories");
-    }
-    for (revision, key, value) in acknowledged {
-        let event = &first[*revision as usize - 2];
-        let wanted = (revision, key, value);
-        assert_eq!(
-            (&event.0, &event.1, &event.2),
-            wanted,
-            "an answered write is lost"
-        );
-        let request = RangeRequest {
-            key: key.clone().into(),
-            revision: *revision,
-            ..RangeRequest::default()
+/// Judges all watches; returns what the store must still know.
+fn verdict(
+    world: &World,
+    watches: &[Watched],
+    last: Revision,
+) -> Result<Vec<(Revision, Model)>, String> {
+    let mut writes = world.writes.lock().unwrap_or_else(PoisonError::into_inner);
+    let compacted = world.compactions();
+    let oldest = compacted.last().copied().unwrap_or(2);
+    let kept = [oldest, u64::midpoint(oldest, last), last];
+    let writes = std::mem::take(&mut *writes);
+    // It is judged by itself first: it can only be compared to the writes if it has everything.
+    let history = History::explained(&watches[0].trace, writes, last, &kept)?;
+    let mut log = history.log;
+    log.compacted = compacted;
+    for watch in watches {
+        let complete = match watch.over {
+            true => Complete::No,
+            false => Complete::UpTo(last),
         };
-        let found = client.kv().range(request).await.expect("it is readable");
-        let found = found.into_inner().kvs.pop().expect("the key is there");
-        assert_eq!(
-            (found.mod_revision, &found.value[..]),
-            (*revision, value.as_bytes())
-        );
+        judge(&log, &watch.trace, complete).map_err(|violation| violation.to_string())?;
+        if !watch.is_done(last) {
+            return Err(format!("{} got all, and is not told", watch.trace.name));
+        }
     }
+    Ok(history.states.into_iter().collect())
 }
 
-/// Puts one value after the other; whether one that was not answered happened is not known.
-async fn write(
-    address: String,
-    writer: u64,
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
-) -> Vec<Fact> {
-    let mut client = Client::connect(&address).await;
-    let mut done = Vec::new();
-    let mut number = 0_u64;
-    while !stop.load(Ordering::Relaxed) {
+/// Asks the store what it held at a revision.
+async fn recall(client: &Client, revision: Revision, model: &Model) {
+    let request = RangeRequest {
+        key: "\0".into(),
+        range_end: "\0".into(),
+        revision: revision.cast_signed(),
+        ..RangeRequest::default()
+    };
+    let found = client.kv().range(request).await.expect("it is readable");
+    let found = found.into_inner().kvs;
+    assert!(
+        found.iter().eq(model.keys.values()),
+        "at revision {revision} it is said to have held {found:?}"
+    );
+}
+
+/// Writes one thing after the other.
+async fn write(world: Arc<World>, writer: u64) {
+    let mut rng = Rng::new(100 + writer);
+    let mut client = Client::connect(&world.address).await;
+    let (mut number, mut lease) = (0_u64, 0);
+    while !world.is_stopping() {
         number += 1;
-        let (key, value) = (format!("k{writer}/{}", number % 5), number.to_string());
-        match client.put(&key, &value).await {
-            Ok(revision) => {
-                done.push((revision, key, value));
-                answered.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("{writer}.{number}");
+        if lease == 0 && writer % 2 == 1 {
+            let request = LeaseGrantRequest { ttl: 5000, id: 0 };
+            match client.lease().lease_grant(request).await {
+                Ok(granted) => lease = granted.into_inner().id,
+                Err(status) => client = lost(&world, &status).await,
             }
-            Err(_) => client = Client::connect(&address).await,
+            continue;
+        }
+        let write = match number % 100 {
+            50 if writer == 0 => Write::large(&unique),
+            25 | 75 if lease != 0 => Write::Revoke(std::mem::take(&mut lease)),
+            _ => Write::random(&mut rng, &unique, lease),
+        };
+        match write.send(&client).await {
+            Ok(revision) => world.answered(write, revision),
+            Err(status) => {
+                world.unanswered(write);
+                client = lost(&world, &status).await;
+            }
         }
     }
-    done
 }
 
-/// Watches everything from the beginning, over every restart, up to the last key.
-async fn watch(address: String) -> Vec<Fact> {
-    let mut seen: Vec<Fact> = Vec::new();
-    loop {
-        let client = Client::connect(&address).await;
-        let next = seen.last().map_or(1, |fact| fact.0 + 1);
-        let request = WatchCreateRequest {
-            key: "\0".into(),
-            range_end: "\0".into(),
-            start_revision: next,
-            ..WatchCreateRequest::default()
-        };
-        let Ok(mut stream) = client.watch_with(request).await else {
+/// Compacts up to something that the witness has, now and then.
+async fn compact(world: Arc<World>) {
+    let mut rng = Rng::new(99);
+    let mut client = Client::connect(&world.address).await;
+    let mut last = 2;
+    while !world.is_stopping() {
+        world.wait_for_more(50 + rng.below(400)).await;
+        let revision = world.written().saturating_sub(rng.below(1000));
+        if revision <= last {
             continue;
+        }
+        last = revision;
+        world.compacting(revision);
+        let request = CompactionRequest {
+            revision: revision.cast_signed(),
+            physical: rng.below(2) == 0,
         };
-        while let Ok(response) = stream.next().await {
-            assert!(!response.canceled, "{response:?}");
-            for event in response.events {
-                let kv = event.kv.expect("a key");
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                let key = text(&kv.key);
-                let last = key == END;
-                seen.push((kv.mod_revision, key, text(&kv.value)));
-                if last {
-                    return seen;
-                }
-            }
+        if let Err(status) = client.kv().compact(request).await {
+            client = lost(&world, &status).await;
         }
     }
+}
+
+/// Connects again, where the connection is what failed.
+async fn lost(world: &World, status: &Status) -> Client {
+    let lost = [
+        Code::Unavailable,
+        Code::Unknown,
+        Code::Internal,
+        Code::Cancelled,
+    ];
+    assert!(lost.contains(&status.code()), "refused: {status}");
+    Client::connect(&world.address).await
 }

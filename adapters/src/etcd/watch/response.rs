@@ -2,11 +2,10 @@
 
 use bytes::BufMut;
 use prost::Message;
-use prost::encoding::{self, encoded_len_varint};
+use prost::encoding::{self, WireType};
 
 use crate::Revision;
 use crate::etcd::wire::etcdserverpb::WatchResponse;
-use crate::etcd::wire::mvccpb::Event;
 
 /// The field of a [`WatchResponse`] that holds its events.
 const EVENTS: u32 = 11;
@@ -17,7 +16,7 @@ const EVENTS: u32 = 11;
 pub struct Response {
     /// All but the events.
     pub(crate) head: WatchResponse,
-    /// Each with its field's key and length, as [`encode_event`] makes them.
+    /// Each with its field's key and length, as [`framed`] makes them.
     pub(crate) events: Vec<u8>,
 }
 
@@ -41,10 +40,19 @@ impl Response {
     }
 }
 
-/// Appends an event to those of a response.
-pub(crate) fn encode_event(event: &Event, bytes: &mut Vec<u8>) {
-    bytes.reserve(event.encoded_len() + 2 * encoded_len_varint(u64::MAX));
-    encoding::message::encode(EVENTS, event, bytes);
+/// Appends an event to those of a response: what `encode` appends, with its field's key and length
+/// in front.
+pub(crate) fn framed(bytes: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+    let start = bytes.len();
+    encode(bytes);
+    let event = bytes.len();
+    let length = event - start;
+    encoding::encode_key(EVENTS, WireType::LengthDelimited, bytes);
+    encoding::encode_varint(length as u64, bytes);
+    // The length is known only now. To move a hundred bytes by two costs less than to count them
+    // beforehand.
+    let head = bytes.len() - event;
+    bytes[start..].rotate_right(head);
 }
 
 /// Gathers events into responses of about the size allowed. A revision is split only where the
@@ -111,7 +119,7 @@ impl Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::etcd::wire::mvccpb::KeyValue;
+    use crate::etcd::wire::mvccpb::{Event, KeyValue};
 
     fn event() -> Event {
         let kv = KeyValue {
@@ -128,7 +136,7 @@ mod tests {
         // Each event is 96 bytes, a page 250.
         let mut pages = Pages::new(3, fragment, 250, revisions.len());
         let mut bytes = Vec::new();
-        encode_event(&event(), &mut bytes);
+        framed(&mut bytes, |bytes| event().encode(bytes).unwrap());
         for revision in revisions {
             pages.add(*revision, &bytes);
         }

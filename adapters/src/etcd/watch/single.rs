@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::encoded::{Asked, Member};
 use super::ready::Bell;
-use super::response::{Pages, Response, encode_event};
+use super::response::{Pages, Response, framed};
 use crate::etcd::error::Refusal;
 use crate::etcd::keys::KeyRange;
 use crate::etcd::service::Etcd;
@@ -134,7 +134,7 @@ impl Watch {
         );
         self.member.encoded(
             &batch,
-            |event, bytes| encode_event(&etcd.store.event(event), bytes),
+            |event, bytes| framed(bytes, |bytes| etcd.store.encode_event(event, bytes)),
             |revision, event| pages.add(revision, event),
         );
         self.told = batch.last_revision();

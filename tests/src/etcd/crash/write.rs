@@ -1,0 +1,284 @@
+//! What clients write, and what that does to a store: worked out the slow and obvious way.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use kvwatch::etcd::wire::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use kvwatch::etcd::wire::etcdserverpb::request_op::Request;
+use kvwatch::etcd::wire::etcdserverpb::response_op::Response;
+use kvwatch::etcd::wire::etcdserverpb::{
+    Compare, DeleteRangeRequest, LeaseRevokeRequest, PutRequest, RequestOp, ResponseHeader,
+    TxnRequest,
+};
+use kvwatch::etcd::wire::mvccpb::KeyValue;
+use kvwatch::{Change, PrevValue};
+use tonic::Status;
+
+use super::super::Client;
+use super::super::event::text;
+use crate::Rng;
+
+/// The first halves of the keys, and the second halves.
+pub(super) const ROOMS: u64 = 4;
+pub(super) const SEATS: u64 = 8;
+
+/// So many keys with so many bytes each: with the values before them, more than a message holds.
+const LARGE: u64 = 5;
+const LARGE_BYTES: usize = 170_000;
+
+/// One write, with a revision of its own if it changes anything.
+#[derive(Clone, Debug)]
+pub(super) enum Write {
+    /// The first steps if there is no guard or this key exists, else the others.
+    Steps {
+        guard: Option<String>,
+        then: Vec<Step>,
+        otherwise: Vec<Step>,
+    },
+    /// The end of a lease, and of the keys attached to it.
+    Revoke(i64),
+}
+
+#[derive(Clone)]
+pub(super) enum Step {
+    Put {
+        key: String,
+        value: String,
+        lease: i64,
+    },
+    /// One key, or all below `end`.
+    Delete { key: String, end: String },
+}
+
+pub(super) fn key(rng: &mut Rng) -> String {
+    format!("k{}/{}", rng.below(ROOMS), rng.below(SEATS))
+}
+
+impl Write {
+    /// Any but a revoke; every put in it has a value that no other write has.
+    pub(super) fn random(rng: &mut Rng, unique: &str, lease: i64) -> Self {
+        // Long enough for a client that does not read to keep the server waiting soon.
+        let unique = &format!("{unique} {}", "x".repeat(rng.below(2000) as usize));
+        match rng.below(12) {
+            0..6 => Self::plain(Step::Put {
+                key: key(rng),
+                value: unique.to_owned(),
+                lease: if rng.below(3) == 0 { lease } else { 0 },
+            }),
+            6 => Self::plain(Step::Delete {
+                key: key(rng),
+                end: String::new(),
+            }),
+            7 => {
+                let room = rng.below(ROOMS);
+                // The character behind '/'.
+                let (key, end) = (format!("k{room}/"), format!("k{room}0"));
+                Self::plain(Step::Delete { key, end })
+            }
+            _ => Self::Steps {
+                guard: (rng.below(2) == 0).then(|| key(rng)),
+                then: steps(rng, &format!("then {unique}")),
+                otherwise: steps(rng, &format!("otherwise {unique}")),
+            },
+        }
+    }
+
+    pub(super) fn large(unique: &str) -> Self {
+        let put = |nth| Step::Put {
+            key: format!("large/{nth}"),
+            value: format!("{unique} {nth} {}", "x".repeat(LARGE_BYTES)),
+            lease: 0,
+        };
+        Self::Steps {
+            guard: None,
+            then: (0..LARGE).map(put).collect(),
+            otherwise: Vec::new(),
+        }
+    }
+
+    fn plain(step: Step) -> Self {
+        Self::Steps {
+            guard: None,
+            then: vec![step],
+            otherwise: Vec::new(),
+        }
+    }
+
+    /// Has it done; returns its revision, if it changed anything.
+    pub(super) async fn send(&self, client: &Client) -> Result<Option<i64>, Status> {
+        let (header, changed) = match self {
+            Self::Revoke(id) => {
+                let before = client.revision().await?;
+                let request = LeaseRevokeRequest { id: *id };
+                let response = client.lease().lease_revoke(request).await?.into_inner();
+                // Whether it had keys is not said. It was asked in vain if others wrote meanwhile:
+                // then nobody knows, as if it had not been answered.
+                let after = revision(response.header);
+                return match after - before {
+                    0 => Ok(None),
+                    _ => Err(Status::unknown("whether it changed anything is not known")),
+                };
+            }
+            Self::Steps {
+                guard: None, then, ..
+            } if then.len() == 1 => match then[0].request() {
+                Request::RequestPut(put) => {
+                    let response = client.kv().put(put).await?.into_inner();
+                    (response.header, true)
+                }
+                Request::RequestDeleteRange(delete) => {
+                    let response = client.kv().delete_range(delete).await?.into_inner();
+                    (response.header, response.deleted > 0)
+                }
+                other => unreachable!("{other:?} is no step"),
+            },
+            Self::Steps {
+                guard,
+                then,
+                otherwise,
+            } => {
+                let requests = |steps: &[Step]| {
+                    let requests = steps.iter().map(|step| RequestOp {
+                        request: Some(step.request()),
+                    });
+                    requests.collect()
+                };
+                let request = TxnRequest {
+                    compare: guard.iter().map(|key| exists(key)).collect(),
+                    success: requests(then),
+                    failure: requests(otherwise),
+                };
+                let response = client.kv().txn(request).await?.into_inner();
+                let changed = |response: Option<Response>| match response {
+                    Some(Response::ResponseDeleteRange(deleted)) => deleted.deleted > 0,
+                    response => matches!(response, Some(Response::ResponsePut(_))),
+                };
+                let mut responses = response.responses.into_iter();
+                let any = responses.any(|each| changed(each.response));
+                (response.header, any)
+            }
+        };
+        Ok(changed.then(|| revision(header)))
+    }
+}
+
+fn revision(header: Option<ResponseHeader>) -> i64 {
+    header.expect("every answer has one").revision
+}
+
+/// On keys that are all different.
+fn steps(rng: &mut Rng, unique: &str) -> Vec<Step> {
+    let (room, seat) = (rng.below(ROOMS), rng.below(SEATS));
+    let count = 1 + rng.below(4);
+    let step = |nth| {
+        let key = format!("k{room}/{}", (seat + nth) % SEATS);
+        if rng.below(4) == 0 {
+            let end = String::new();
+            return Step::Delete { key, end };
+        }
+        Step::Put {
+            key,
+            value: unique.to_owned(),
+            lease: 0,
+        }
+    };
+    (0..count).map(step).collect()
+}
+
+fn exists(key: &str) -> Compare {
+    Compare {
+        result: CompareResult::Greater.into(),
+        target: CompareTarget::Version.into(),
+        key: key.to_owned().into(),
+        target_union: Some(TargetUnion::Version(0)),
+        ..Compare::default()
+    }
+}
+
+impl fmt::Debug for Step {
+    /// With as much of a value as names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put { key, value, lease } => write!(f, "put {key} {value:.24} lease {lease}"),
+            Self::Delete { key, end } => write!(f, "delete {key} up to {end:?}"),
+        }
+    }
+}
+
+impl Step {
+    fn request(&self) -> Request {
+        match self.clone() {
+            Self::Put { key, value, lease } => Request::RequestPut(PutRequest {
+                key: key.into(),
+                value: value.into(),
+                lease,
+                ..PutRequest::default()
+            }),
+            Self::Delete { key, end } => Request::RequestDeleteRange(DeleteRangeRequest {
+                key: key.into(),
+                range_end: end.into(),
+                ..DeleteRangeRequest::default()
+            }),
+        }
+    }
+}
+
+/// Every key that there is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    pub(super) keys: BTreeMap<Bytes, KeyValue>,
+}
+
+impl Model {
+    /// Does a write under this revision; returns its changes, as watches are to see them.
+    pub(super) fn run(&mut self, write: &Write, revision: i64) -> Vec<Change> {
+        match write {
+            Write::Revoke(lease) => self.delete(|kv| kv.lease == *lease),
+            Write::Steps {
+                guard,
+                then,
+                otherwise,
+            } => {
+                let guarded = guard.as_ref().map(String::as_bytes);
+                let holds = guarded.is_none_or(|key| self.keys.contains_key(key));
+                let steps = if holds { then } else { otherwise };
+                let step = |step: &Step| self.step(step, revision);
+                steps.iter().flat_map(step).collect()
+            }
+        }
+    }
+
+    fn step(&mut self, step: &Step, revision: i64) -> Vec<Change> {
+        match step {
+            Step::Put { key, value, lease } => {
+                let key = Bytes::copy_from_slice(key.as_bytes());
+                let old = self.keys.get(&key);
+                let kv = KeyValue {
+                    key: key.clone(),
+                    value: Bytes::copy_from_slice(value.as_bytes()),
+                    create_revision: old.map_or(revision, |old| old.create_revision),
+                    mod_revision: revision,
+                    version: old.map_or(1, |old| old.version + 1),
+                    lease: *lease,
+                };
+                let prev = old.map_or(PrevValue::Absent, |old| PrevValue::Value(text(old)));
+                let change = Change::put(key.clone(), text(&kv)).with_prev_value(prev);
+                self.keys.insert(key, kv);
+                vec![change]
+            }
+            Step::Delete { key, end } if end.is_empty() => self.delete(|kv| kv.key == key),
+            Step::Delete { key, end } => self.delete(|kv| kv.key >= key && kv.key < end),
+        }
+    }
+
+    fn delete(&mut self, which: impl Fn(&KeyValue) -> bool) -> Vec<Change> {
+        let gone = self.keys.values().filter(|kv| which(kv));
+        let change = |kv: &KeyValue| {
+            Change::delete(kv.key.clone()).with_prev_value(PrevValue::Value(text(kv)))
+        };
+        let changes = gone.map(change).collect();
+        self.keys.retain(|_, kv| !which(kv));
+        changes
+    }
+}

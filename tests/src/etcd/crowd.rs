@@ -1,0 +1,264 @@
+//! Thousands of watch streams, and clients among them that do not read.
+//!
+//! The same is written twice: once for readers alone, and once with the others beside them. Every
+//! stream is judged; those that did not read too, once they do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kvwatch::etcd::wire::etcdserverpb::request_op::Request;
+use kvwatch::etcd::wire::etcdserverpb::{PutRequest, RequestOp, TxnRequest, WatchCreateRequest};
+use kvwatch::etcd::wire::mvccpb::KeyValue;
+use kvwatch::{Change, Filter, Revision};
+use tokio::task::JoinSet;
+
+use super::event::{seen, text};
+use super::{Client, Standalone, WatchStream};
+use crate::HANG;
+use crate::judge::{Complete, assert_kept};
+use crate::record::{Item, Log, Trace};
+use crate::want::Want;
+
+/// How many read, and on how many connections.
+const READERS: usize = 2000;
+const CONNECTIONS: usize = 20;
+
+/// How many do not, each on a connection of its own, and how many watches each of them has: if all
+/// that they leave lying waited in memory, it would be half a gigabyte.
+const SILENT: usize = 20;
+const WATCHES: i64 = 100;
+
+/// How much is written: with [`READERS`], a million events.
+const WRITES: u64 = 100;
+const KEYS: u64 = 5;
+const VALUE: usize = 512;
+
+/// What a round came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// From the first write until every reader had the last one.
+    pub time: Duration,
+    /// What the readers received, all together.
+    pub delivered: usize,
+    /// The server's memory at most, in bytes.
+    pub peak: u64,
+}
+
+/// Both rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// The server's memory in bytes before there was any stream.
+    pub before: u64,
+    /// With readers alone.
+    pub alone: Round,
+    /// With clients beside them that do not read.
+    pub beside: Round,
+    /// The server's memory once all streams are gone.
+    pub after: u64,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let megabytes = |bytes: u64| bytes / 1_000_000;
+        let Self { alone, beside, .. } = self;
+        writeln!(
+            f,
+            "{READERS} watch streams      alone   beside {SILENT} that do not read"
+        )?;
+        writeln!(
+            f,
+            "events delivered   {:>9}   {}",
+            alone.delivered, beside.delivered
+        )?;
+        let [first, second] = [alone, beside].map(|round| round.time.as_millis());
+        writeln!(f, "until all had all  {first:>6} ms   {second} ms")?;
+        let [first, second] = [alone, beside].map(|round| megabytes(round.peak));
+        writeln!(f, "server at its peak {first:>6} MB   {second} MB")?;
+        let [before, after] = [self.before, self.after].map(megabytes);
+        write!(
+            f,
+            "before there were any {before} MB, when all are gone {after} MB"
+        )
+    }
+}
+
+/// Runs both rounds against a server that has just been started.
+///
+/// # Panics
+/// If a promise is broken.
+pub async fn crowd(server: &Standalone) -> Report {
+    let client = Client::connect(server.address()).await;
+    // Its connection counts too, once it has had an answer.
+    client.revision().await.expect("an answer");
+    let before = memory(server, "VmRSS");
+    let descriptors = descriptors(server);
+    let alone = round(server, &client, 0).await;
+    let beside = round(server, &client, SILENT).await;
+    let gone = Instant::now();
+    while self::descriptors(server) > descriptors {
+        assert!(
+            gone.elapsed() < HANG,
+            "the server keeps connections that are gone"
+        );
+        tokio::task::yield_now().await;
+    }
+    Report {
+        before,
+        alone,
+        beside,
+        after: memory(server, "VmRSS"),
+    }
+}
+
+async fn round(server: &Standalone, client: &Client, silent: usize) -> Round {
+    let forget_peak = std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5");
+    forget_peak.expect("it was started here");
+    let key = format!("beside {silent}");
+    let now = client.revision().await.expect("an answer").cast_unsigned();
+    let log = Arc::new(log(&key, now + 1));
+    let mut idle = Vec::new();
+    for _ in 0..silent {
+        let client = Client::connect(server.address()).await;
+        idle.push(open(&client, &key, WATCHES).await);
+    }
+    let mut readers = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let client = Client::connect(server.address()).await;
+        for _ in 0..READERS / CONNECTIONS {
+            let stream = open(&client, &key, 1).await;
+            readers.spawn(read(stream, Arc::clone(&log), key.clone(), 1));
+        }
+    }
+    let begin = Instant::now();
+    for (revision, _) in &log.transactions {
+        let written = client.kv().txn(write(&key, *revision)).await;
+        let header = written.expect("an answer").into_inner().header;
+        let header = header.expect("every answer has one");
+        assert_eq!(header.revision.cast_unsigned(), *revision);
+    }
+    let mut delivered = 0;
+    while let Some(events) = readers.join_next().await {
+        delivered += events.expect("a reader");
+    }
+    let time = begin.elapsed();
+    let peak = memory(server, "VmHWM");
+    for stream in idle {
+        read(stream, Arc::clone(&log), key.clone(), WATCHES).await;
+    }
+    Round {
+        time,
+        delivered,
+        peak,
+    }
+}
+
+fn value(revision: Revision) -> String {
+    format!("{revision} {}", "x".repeat(VALUE))
+}
+
+fn write(key: &str, revision: Revision) -> TxnRequest {
+    let put = |nth| RequestOp {
+        request: Some(Request::RequestPut(PutRequest {
+            key: format!("{key}/{nth}").into(),
+            value: value(revision).into(),
+            ..PutRequest::default()
+        })),
+    };
+    TxnRequest {
+        success: (0..KEYS).map(put).collect(),
+        ..TxnRequest::default()
+    }
+}
+
+/// What will be written, from this revision on.
+fn log(key: &str, first: Revision) -> Log {
+    let write = |version: u64| {
+        let kv = KeyValue {
+            value: value(first + version).into(),
+            create_revision: first.cast_signed(),
+            mod_revision: (first + version).cast_signed(),
+            version: version as i64 + 1,
+            ..KeyValue::default()
+        };
+        let put = |nth| Change::put(format!("{key}/{nth}"), text(&kv));
+        (first + version, (0..KEYS).map(put).collect())
+    };
+    Log {
+        transactions: (0..WRITES).map(write).collect(),
+        ..Log::default()
+    }
+}
+
+/// A stream with so many watches of the keys, which all begin before anything is written.
+async fn open(client: &Client, key: &str, watches: i64) -> WatchStream {
+    let mut stream = client.watch().await.expect("a stream");
+    for watch_id in 1..=watches {
+        stream.create(WatchCreateRequest {
+            key: format!("{key}/").into(),
+            // The character behind '/'.
+            range_end: format!("{key}0").into(),
+            watch_id,
+            ..WatchCreateRequest::default()
+        });
+    }
+    for _ in 1..=watches {
+        let response = stream.next().await.expect("a response");
+        assert!(response.created && !response.canceled, "{response:?}");
+    }
+    stream
+}
+
+/// Reads until each watch has the last revision, and judges them; returns how many events came.
+async fn read(mut stream: WatchStream, log: Arc<Log>, key: String, watches: i64) -> usize {
+    let last = log.last();
+    let mut traces: BTreeMap<i64, Trace> = (1..=watches)
+        .map(|id| (id, trace(&key, id, log.transactions[0].0)))
+        .collect();
+    let mut open = watches;
+    while open > 0 {
+        let response = stream.next().await.expect("a response");
+        assert!(!response.canceled, "{response:?}");
+        let trace = traces.get_mut(&response.watch_id).expect("its id");
+        let events = response.events.into_iter();
+        let batch: Vec<_> = events.map(|event| seen(event, false)).collect();
+        if batch.last().is_some_and(|event| event.revision == last) {
+            open -= 1;
+        }
+        trace.items.push(Item::Batch(batch));
+    }
+    for trace in traces.values() {
+        assert_kept(&log, trace, Complete::UpTo(last));
+    }
+    traces.values().map(Trace::events).sum()
+}
+
+fn trace(key: &str, id: i64, start: Revision) -> Trace {
+    Trace {
+        name: format!("{key}, watch {id}"),
+        want: Want::Prefix(format!("{key}/").into()),
+        filter: Filter::All,
+        prev: false,
+        start,
+        asked: None,
+        items: Vec::new(),
+        floors: Vec::new(),
+    }
+}
+
+/// One of the figures, in bytes, that Linux has of the server's memory.
+fn memory(server: &Standalone, figure: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()));
+    let status = status.expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(figure));
+    let line = line.expect("Linux has the figure");
+    let kilobytes = line.trim_matches(|letter: char| !letter.is_ascii_digit());
+    1024 * kilobytes.parse::<u64>().expect("a number")
+}
+
+/// How many files and connections the server has open.
+fn descriptors(server: &Standalone) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid()));
+    open.expect("it runs").count()
+}

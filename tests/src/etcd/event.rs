@@ -1,0 +1,60 @@
+//! etcd's events as the judge knows events.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use bytes::Bytes;
+use kvwatch::etcd::wire::mvccpb::{Event, KeyValue, event::EventType};
+use kvwatch::{EventKind, PrevValue};
+
+use crate::record::Seen;
+
+/// How much of a value is shown whole.
+const SHOWN: usize = 24;
+
+/// All that a key's value comes with, to be compared and to be read in reports.
+pub(crate) fn text(kv: &KeyValue) -> Bytes {
+    let shown = &kv.value[..kv.value.len().min(SHOWN)];
+    let mut value = String::from_utf8_lossy(shown).into_owned();
+    if shown.len() < kv.value.len() {
+        let mut hasher = DefaultHasher::new();
+        kv.value.hash(&mut hasher);
+        value = format!("{value}... {} bytes {:x}", kv.value.len(), hasher.finish());
+    }
+    let KeyValue {
+        create_revision: create,
+        mod_revision: modified,
+        version,
+        lease,
+        ..
+    } = kv;
+    format!("{value} (create {create} mod {modified} version {version} lease {lease})").into()
+}
+
+/// What an event says, of a watch that did or did not ask for previous values.
+pub(crate) fn seen(event: Event, with_prev: bool) -> Seen {
+    let kv = event.kv.expect("every event has a key");
+    let delete = event.r#type == i32::from(EventType::Delete);
+    let created = !delete && kv.create_revision == kv.mod_revision;
+    let prev = match event.prev_kv {
+        Some(prev) => PrevValue::Value(text(&prev)),
+        // On the wire an unknown one is left out as well as one that never was.
+        None if with_prev && created => PrevValue::Absent,
+        None => PrevValue::Unavailable,
+    };
+    let bare = KeyValue {
+        key: kv.key.clone(),
+        mod_revision: kv.mod_revision,
+        ..KeyValue::default()
+    };
+    Seen {
+        revision: kv.mod_revision.cast_unsigned(),
+        kind: if delete {
+            EventKind::Delete
+        } else {
+            EventKind::Put
+        },
+        value: (!delete || kv != bare).then(|| text(&kv)),
+        key: kv.key,
+        prev,
+    }
+}

@@ -1,0 +1,108 @@
+//! What the standalone store replays once the history in memory is past it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kvwatch::etcd::wire::etcdserverpb::{CompactionRequest, DeleteRangeRequest};
+use kvwatch::{Hub, PrevValue, RecvError, Revision, Selector, WatchError, WatchOptions, Watcher};
+use kvwatch_tests::etcd::{Client, Local};
+
+/// No event is kept in memory: every watch from the past is served out of the file.
+async fn local() -> (Local, Client) {
+    let local = Local::start(0, |builder| builder).await;
+    let client = local.client().await;
+    (local, client)
+}
+
+fn watch(hub: &Hub, start: Revision) -> Result<Watcher, WatchError> {
+    let options = WatchOptions::new().start_revision(start).prev_value(true);
+    hub.watch_with(Selector::all(), options)
+}
+
+/// What the event of this revision says of the value before it.
+fn prev(hub: &Hub, revision: Revision) -> PrevValue<()> {
+    let event = watch(hub, revision).unwrap().recv().unwrap();
+    assert_eq!(event.revision(), revision);
+    event.prev_value_bytes().map(|_| ())
+}
+
+async fn compact(client: &Client, revision: Revision) {
+    let compaction = CompactionRequest {
+        revision: revision.cast_signed(),
+        physical: true,
+    };
+    client.kv().compact(compaction).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_compaction_freed_is_unknown_and_not_absent() {
+    let (local, client) = local().await;
+    let hub = local.hub();
+    for key in ["a", "a", "b"] {
+        client.put(key, "v").await.unwrap();
+    }
+    let delete = DeleteRangeRequest {
+        key: "a".into(),
+        ..DeleteRangeRequest::default()
+    };
+    client.kv().delete_range(delete).await.unwrap();
+    for key in ["a", "b"] {
+        client.put(key, "v").await.unwrap();
+    }
+    let (absent, known, unknown) = (
+        PrevValue::Absent,
+        PrevValue::Value(()),
+        PrevValue::Unavailable,
+    );
+    let all: Vec<_> = (2..=7).map(|revision| prev(&hub, revision)).collect();
+    assert_eq!(all, [absent, known, absent, known, absent, known]);
+    for (compacted, first) in [(3, unknown), (4, absent), (5, unknown), (6, absent)] {
+        compact(&client, compacted).await;
+        assert_eq!(prev(&hub, compacted), first, "compacted up to {compacted}");
+        assert_eq!(prev(&hub, 7), known, "compacted up to {compacted}");
+    }
+}
+
+/// Reads on from `start` until that is compacted: all up to `last` each time.
+fn read_until_compacted(hub: &Hub, start: Revision, last: Revision, begun: &AtomicBool) {
+    loop {
+        begun.store(true, Ordering::Release);
+        let mut watcher = match watch(hub, start) {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                assert!(matches!(error, WatchError::Compacted { .. }), "{error}");
+                return;
+            }
+        };
+        for due in start..=last {
+            match watcher.recv() {
+                Ok(event) => assert_eq!(event.revision(), due, "from {start} to {last}"),
+                Err(RecvError::Lagged(lagged)) => {
+                    assert_eq!((lagged.from, lagged.to), (start, last - 1));
+                    return;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_on_beside_a_compaction_gets_all_or_is_told() {
+    let (local, client) = local().await;
+    for _ in 0..100 {
+        for key in ["a", "b", "a"] {
+            client.put(key, "v").await.unwrap();
+        }
+        let last = local.hub().revision();
+        let (hub, begun) = (local.hub(), std::sync::Arc::new(AtomicBool::new(false)));
+        let reading = std::sync::Arc::clone(&begun);
+        let reader = tokio::task::spawn_blocking(move || {
+            read_until_compacted(&hub, last - 2, last, &reading);
+        });
+        while !begun.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+        compact(&client, last).await;
+        reader.await.unwrap();
+    }
+}
