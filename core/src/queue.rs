@@ -176,6 +176,10 @@ impl Queue {
             }
             state.events += run.len();
             state.bytes += run.bytes();
+            if state.runs.capacity() == 0 {
+                // Most watchers never have more than one waiting; left to itself, it starts at 4.
+                state.runs.reserve_exact(1);
+            }
             state.runs.push_back(run);
         }
         if overflowed.is_some() {
