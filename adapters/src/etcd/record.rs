@@ -5,7 +5,6 @@
 //! ```
 
 use bytes::{BufMut, Bytes, BytesMut};
-
 use prost::encoding::{self, WireType, encoded_len_varint, int64, key_len};
 
 use super::wire::mvccpb::{Event, KeyValue, event::EventType};
