@@ -43,6 +43,15 @@ impl Piece {
     fn none(why: u32) -> Self {
         Self { at: 0, length: why }
     }
+
+    /// The previous value that this is, where its bytes are these.
+    fn as_prev<B>(self, bytes: Option<B>) -> PrevValue<B> {
+        match bytes {
+            Some(value) => PrevValue::Value(value),
+            None if self.length == ABSENT => PrevValue::Absent,
+            None => PrevValue::Unavailable,
+        }
+    }
 }
 
 /// One event: its revision, and where its bytes are.
@@ -261,19 +270,11 @@ impl Records {
     }
 
     pub(crate) fn prev_value(&self, record: &Record) -> PrevValue<&[u8]> {
-        match self.get(record.prev) {
-            Some(value) => PrevValue::Value(value),
-            None if record.prev.length == ABSENT => PrevValue::Absent,
-            None => PrevValue::Unavailable,
-        }
+        record.prev.as_prev(self.get(record.prev))
     }
 
     pub(crate) fn prev_value_bytes(&self, record: &Record) -> PrevValue {
-        match self.get_bytes(record.prev) {
-            Some(value) => PrevValue::Value(value),
-            None if record.prev.length == ABSENT => PrevValue::Absent,
-            None => PrevValue::Unavailable,
-        }
+        record.prev.as_prev(self.get_bytes(record.prev))
     }
 
     /// The spans of like records from `skip` on, in order.

@@ -122,9 +122,9 @@ impl Sender {
                 .ingress
                 .send(1, wanted, |batch| batch.push(revision, changes));
         }
-        // While it is still in the caches, and before anybody is woken.
-        drop(change);
         self.submitted(revision, wanted, 1, 1);
+        // Last, as it may be the user's, and may panic.
+        drop(change);
         Ok(revision)
     }
 
@@ -153,8 +153,9 @@ impl Sender {
                 }
             });
         }
-        self.spare = chunk.emptied();
         self.submitted(last, wanted, events, transactions);
+        // Last, as these may be the user's, and may panic.
+        self.spare = chunk.emptied();
         Ok(last)
     }
 

@@ -1,5 +1,6 @@
 //! What broke others, case by case. Each test is named after the defect, with where it was seen.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -599,6 +600,36 @@ fn value_dropped_under_a_lock() {
                 1000 - dropped.load(Ordering::SeqCst) <= held
             });
         });
+    }
+}
+
+/// What the store handed in is dropped inside the publish; a panic there is the store's bug, and
+/// the order of revisions survives it.
+#[test]
+fn value_that_panics_when_it_is_dropped() {
+    struct Panicking;
+    impl AsRef<[u8]> for Panicking {
+        fn as_ref(&self) -> &[u8] {
+            b"v"
+        }
+    }
+    impl Drop for Panicking {
+        fn drop(&mut self) {
+            panic!("on purpose, inside a drop");
+        }
+    }
+    let change = || Change::put("k", Bytes::from_owner(Panicking));
+    let (mut publisher, hub) = Builder::new().spawn().unwrap();
+    let mut watcher = hub.watch("k").unwrap();
+    let one = catch_unwind(AssertUnwindSafe(|| publisher.publish(change())));
+    assert!(one.is_err());
+    let many = catch_unwind(AssertUnwindSafe(|| {
+        publisher.publish_many([(2, [change()])])
+    }));
+    assert!(many.is_err());
+    assert_eq!(publisher.publish(put("k")).unwrap(), 3);
+    for revision in 1..=3 {
+        assert_eq!(watcher.recv().unwrap().revision(), revision);
     }
 }
 
