@@ -150,6 +150,12 @@ impl Engine {
         self.opened.store(revision, SeqCst);
     }
 
+    /// From the publisher, where it does not ask: what is sent next is looked up when it is
+    /// dispatched, and who registers before that needs no order but that of the registry's lock.
+    pub(crate) fn open_wanted(&self, revision: Revision) {
+        self.opened.store(revision, Release);
+    }
+
     pub(crate) fn settled(&self) -> Revision {
         self.settled.load(Acquire)
     }

@@ -109,13 +109,17 @@ impl Sender {
         change: Change,
         patience: Patience,
     ) -> Result<Revision, PublishError<Change>> {
-        let revision = match self.next().and_then(|next| self.reserve(patience, next)) {
+        let reserved = self.next().and_then(|next| {
+            self.reserve(patience)?;
+            Ok(next)
+        });
+        let revision = match reserved {
             Ok(revision) => revision,
             Err(kind) => {
                 return Err(PublishError::new(kind, change));
             }
         };
-        let wanted = self.gathers() || self.is_wanted(&change);
+        let wanted = self.open(revision) || self.is_wanted(&change);
         if self.is_sent(wanted) {
             let changes = std::slice::from_ref(&change);
             self.engine
@@ -137,14 +141,15 @@ impl Sender {
         if chunk.len() == 0 {
             return Ok(self.last);
         }
-        let reserved = chunk
-            .check(self.last)
-            .and_then(|last| self.reserve(patience, last));
+        let reserved = chunk.check(self.last).and_then(|last| {
+            self.reserve(patience)?;
+            Ok(last)
+        });
         let last = match reserved {
             Ok(last) => last,
             Err(kind) => return Err(PublishError::new(kind, chunk)),
         };
-        let wanted = self.gathers() || chunk.changes.iter().any(|change| self.is_wanted(change));
+        let wanted = self.open(last) || chunk.changes.iter().any(|change| self.is_wanted(change));
         let (events, transactions) = (chunk.changes.len(), chunk.len());
         if self.is_sent(wanted) {
             self.engine.ingress.send(events, wanted, |batch| {
@@ -183,13 +188,20 @@ impl Sender {
         wanted || self.engine.config.history > 0
     }
 
-    /// Makes sure of room for one message and opens `revision`, the last that it will carry: who
-    /// is interested may be asked only after that.
-    fn reserve(
-        &mut self,
-        patience: Patience,
-        revision: Revision,
-    ) -> Result<Revision, PublishErrorKind> {
+    /// Opens everything up to `revision`: who is interested may be asked only after that. Returns
+    /// whether that need not be asked, as it [gathers](Self::gathers).
+    fn open(&self, revision: Revision) -> bool {
+        let gathers = self.gathers();
+        if gathers {
+            self.engine.open_wanted(revision);
+        } else {
+            self.engine.open(revision);
+        }
+        gathers
+    }
+
+    /// Makes sure of room for one message.
+    fn reserve(&mut self, patience: Patience) -> Result<(), PublishErrorKind> {
         if let Some(reason) = self.engine.ended() {
             return Err(PublishErrorKind::Closed(reason));
         }
@@ -199,8 +211,7 @@ impl Sender {
         if self.room == 0 {
             self.make_room(patience)?;
         }
-        self.engine.open(revision);
-        Ok(revision)
+        Ok(())
     }
 
     fn make_room(&mut self, patience: Patience) -> Result<(), PublishErrorKind> {
