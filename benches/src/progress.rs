@@ -13,7 +13,7 @@ const HANG: Duration = Duration::from_secs(60);
 
 /// A receiver says how far it is this often: saying so for each event would make every peer pay
 /// for a cache line that two threads fight over.
-const STRIDE: u64 = 64;
+pub(crate) const STRIDE: u64 = 64;
 
 /// On cache lines of its own.
 #[derive(Debug, Default)]

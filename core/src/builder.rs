@@ -50,7 +50,7 @@ impl Default for Builder {
             history_bytes: 32 * 1024 * 1024,
             queue: 256,
             queue_bytes: 1024 * 1024,
-            ingress: 1024,
+            ingress: 4096,
             watchers: usize::MAX,
             revision: 0,
             inline: true,
@@ -99,7 +99,7 @@ impl Builder {
     }
 
     /// How many messages, one for each call of the publisher, the ingress holds at most. Default:
-    /// 1024.
+    /// 4096.
     pub fn ingress(mut self, messages: usize) -> Self {
         self.ingress = messages;
         self

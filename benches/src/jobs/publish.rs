@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Consumer, Kind, Receiver, consume};
+use super::{Consumer, Kind, Receiver, WARM_UP, consume};
 use crate::figures;
 use crate::load::{self, Event};
 use crate::peer::{Hub, Input, Peer, Stage, Watch};
@@ -73,7 +73,8 @@ impl Publish {
             (Load::Busy, Clock::Published) => (BURST, self.bursts),
             (Load::Busy, Clock::Received) => (LONG_BURST, self.bursts),
         };
-        let last = (burst * bursts) as u64;
+        let warm_up = WARM_UP.div_ceil(burst);
+        let last = (burst * (warm_up + bursts)) as u64;
         let wanted = if self.matching > 0 { 1 } else { burst };
         let progress = Arc::new(Progress::new(receivers, last));
         let receiver = if receivers == 1 {
@@ -90,12 +91,15 @@ impl Publish {
             })
             .collect();
         let mut spent = Vec::new();
-        for number in 0..bursts {
+        for number in 0..warm_up + bursts {
             let first = (number * burst) as u64 + 1;
             let keys = self.keys(burst);
-            match self.load {
-                Load::Idle => spent = self.one_by_one(&mut input, keys, &progress),
-                Load::Busy => spent.push(self.at_once(&mut input, first, keys, &progress)),
+            if number < warm_up {
+                self.at_once(&mut input, first, keys, &progress);
+            } else if self.load == Load::Idle {
+                spent = self.one_by_one(&mut input, first, keys, &progress);
+            } else {
+                spent.push(self.at_once(&mut input, first, keys, &progress));
             }
         }
         for consumer in consumers {
@@ -124,12 +128,13 @@ impl Publish {
     fn one_by_one(
         &self,
         input: &mut impl Input,
+        first: u64,
         keys: Vec<Bytes>,
         progress: &Progress,
     ) -> Vec<f64> {
-        let last = keys.len() as u64;
+        let last = first + keys.len() as u64 - 1;
         let mut spent = Vec::with_capacity(keys.len());
-        for (seq, key) in (1..).zip(keys) {
+        for (seq, key) in (first..).zip(keys) {
             let event = Event::new(seq, key);
             let kept = event.clone();
             pause();

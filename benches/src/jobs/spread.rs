@@ -4,31 +4,35 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use super::Kind;
+use super::{Kind, warm_up};
 use crate::load;
 use crate::peer::{Hub, Input, Output, Peer, Stage};
 use crate::progress::{Progress, Window};
 
-/// Readings: events a second, from the first publish to the last receipt, by one thread that polls
-/// the watcher whose turn it is.
+/// Readings: events a second, from the first publish after a warm-up to the last receipt, by one
+/// thread that polls the watcher whose turn it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Spread {
     pub(crate) kind: Kind,
     pub(crate) watchers: usize,
     pub(crate) events: usize,
+    /// Not for peers to which every watcher costs time: one of them would lose events meanwhile.
+    pub(crate) warm_up: bool,
 }
 
 impl Spread {
     pub(super) fn run<P: Peer>(&self, peer: &P, stage: &Stage) -> Vec<f64> {
         let count = self.events / peer.slowness();
+        let warm_up = if self.warm_up { warm_up(peer) } else { 0 };
+        let last = (warm_up + count) as u64;
         let (mut input, hub) = peer.open(stage);
         let mut outputs: Vec<P::Output> = (0..self.watchers)
             .map(|number| hub.watch(self.kind.watch(number)))
             .collect();
-        let turns: Vec<usize> = load::random(self.watchers).take(count).collect();
+        let turns: Vec<usize> = load::random(self.watchers).take(warm_up + count).collect();
         let mut events =
             load::events(1, turns.iter().map(|&number| self.kind.key(number))).into_iter();
-        let progress = Arc::new(Progress::new(1, count as u64));
+        let progress = Arc::new(Progress::new(1, last));
         let told = Arc::clone(&progress);
         let consumer = thread::spawn(move || {
             for (expected, number) in (1..).zip(turns) {
@@ -45,12 +49,17 @@ impl Spread {
             outputs
         });
         let mut window = Window::new(&progress);
+        let mut publish = |count: usize| {
+            for event in events.by_ref().take(count) {
+                window.admit(event.seq);
+                input.publish(event);
+            }
+        };
+        publish(warm_up);
+        progress.wait_for(warm_up as u64);
         let start = Instant::now();
-        for event in events.by_ref() {
-            window.admit(event.seq);
-            input.publish(event);
-        }
-        progress.wait_for(count as u64);
+        publish(count);
+        progress.wait_for(last);
         let took = start.elapsed();
         // Unregistering them is not part of it.
         drop(consumer.join().expect("the receiver got everything"));

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Kind, Receiver, consume};
+use super::{Kind, Receiver, consume, warm_up};
 use crate::load::{self, Event};
 use crate::peer::{Hub, Input, Peer, Stage};
 use crate::progress::{Progress, Window};
 
-/// Readings: events a second, from the first publish to the last receipt.
+/// Readings: events a second, from the first publish after a warm-up to the last receipt.
 #[derive(Clone, Debug)]
 pub(crate) struct Stream {
     pub(crate) events: usize,
@@ -32,11 +32,12 @@ pub(crate) enum Making {
 impl Stream {
     pub(super) fn run<P: Peer>(&self, peer: &P, stage: &Stage) -> Vec<f64> {
         let count = self.events / peer.slowness();
+        let warm_up = warm_up(peer).next_multiple_of(self.chunk);
         let (mut input, hub) = peer.open(stage);
         let output = hub.watch(Kind::Exact.watch(0));
         let key = load::key(0);
         let make = |seq| Event::new(seq, Bytes::copy_from_slice(&key));
-        let last = count as u64;
+        let last = (warm_up + count) as u64;
         let progress = Arc::new(Progress::new(1, last));
         let consumer = consume(
             stage,
@@ -54,27 +55,35 @@ impl Stream {
             events = (1..=last).map(make).collect();
         }
         let mut events = events.into_iter();
-        let start;
-        if self.chunk > 1 {
-            let mut chunks = load::chunks(events.by_ref(), self.chunk);
-            start = Instant::now();
-            for chunk in &mut chunks {
-                window.admit(chunk[chunk.len() - 1].seq);
-                input.publish_chunk(chunk);
-            }
-        } else if self.making == Making::Beforehand {
-            start = Instant::now();
-            for event in events.by_ref() {
-                window.admit(event.seq);
-                input.publish(event);
-            }
+        let mut chunks = if self.chunk > 1 {
+            load::chunks(events.by_ref(), self.chunk)
         } else {
-            start = Instant::now();
-            for event in (1..=last).map(make) {
-                window.admit(event.seq);
-                input.publish(event);
+            Vec::new()
+        };
+        let mut chunks = chunks.iter_mut();
+        let mut seqs = 1..=last;
+        let mut publish = |count: usize| {
+            if self.chunk > 1 {
+                for chunk in chunks.by_ref().take(count.div_ceil(self.chunk)) {
+                    window.admit(chunk[chunk.len() - 1].seq);
+                    input.publish_chunk(chunk);
+                }
+            } else if self.making == Making::Beforehand {
+                for event in events.by_ref().take(count) {
+                    window.admit(event.seq);
+                    input.publish(event);
+                }
+            } else {
+                for event in seqs.by_ref().take(count).map(make) {
+                    window.admit(event.seq);
+                    input.publish(event);
+                }
             }
-        }
+        };
+        publish(warm_up);
+        progress.wait_for(warm_up as u64);
+        let start = Instant::now();
+        publish(count);
         consumer.join(stage);
         vec![count as f64 / start.elapsed().as_secs_f64()]
     }

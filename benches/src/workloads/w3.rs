@@ -17,14 +17,15 @@ pub(super) fn heats(scale: Scale) -> Vec<Heat> {
         .watchers(&counts)
         .zip(GOALS)
         .map(|(watchers, (_, factor))| {
-            let job = |events| {
+            let job = |events, warm_up| {
                 Job::Spread(Spread {
                     kind: Kind::Exact,
                     watchers,
                     events: scale.of(events),
+                    warm_up,
                 })
             };
-            let mut heat = Heat::new("W3", &job(200_000), &[OURS, D_ENGINE]);
+            let mut heat = Heat::new("W3", &job(200_000, true), &[OURS, D_ENGINE]);
             let what = format!("one watcher a key, {} keys", spoken(watchers));
             let mut row = Row::new(what, Unit::Events, OURS)
                 .beside([D_ENGINE])
@@ -32,11 +33,11 @@ pub(super) fn heats(scale: Scale) -> Vec<Heat> {
                 .plot("One watcher a key: publish, dispatch and drain", watchers);
             if watchers == FEW {
                 for linear in [BROADCAST, SLED] {
-                    heat = heat.entrant(linear, linear, job(20_000));
+                    heat = heat.entrant(linear, linear, job(20_000, false));
                     row = row.beside([linear]);
                 }
             }
-            heat.row_and(row, OURS_NOT_INLINE, &job(200_000))
+            heat.row_and(row, OURS_NOT_INLINE, &job(200_000, true))
         })
         .collect()
 }

@@ -29,6 +29,7 @@ pub(super) fn heats(scale: Scale) -> Vec<Heat> {
         kind: Kind::Prefix,
         watchers: prefixes,
         events: scale.of(200_000),
+        warm_up: true,
     });
     let what = format!(
         "publish, dispatch and drain, {} prefix watchers",
