@@ -14,7 +14,8 @@
 //!
 //! Rules that hold everywhere: keys of 16 bytes and values of 64, each allocated by itself, before
 //! the clock starts; at most [`OUTSTANDING`] events under way; every receiver asserts that it got
-//! each event, in order; a figure is the median of its rounds.
+//! each event, in order; a figure is the median of its rounds. Where one watcher, one watcher a key or
+//! the publisher's own time is measured, what a peer keeps has been filled before.
 //!
 //! [`cli::run`] is all of it. A peer that needs more than this workspace wants to build with lives
 //! in a package of its own, implements [`Peer`] and joins the [`Roster`].

@@ -99,7 +99,7 @@ impl Builder {
     }
 
     /// How many messages, one for each call of the publisher, the ingress holds at most. Default:
-    /// 4096.
+    /// 4096, which is more than a fast publisher sends while the dispatcher lingers (100 µs).
     pub fn ingress(mut self, messages: usize) -> Self {
         self.ingress = messages;
         self
