@@ -23,9 +23,9 @@ pub(crate) use resident::Resident;
 pub(crate) use spread::Spread;
 pub(crate) use stream::{Making, Stream};
 
-use crate::load;
-use crate::peer::{Output, Peer, Stage, Watch};
-use crate::progress::{Progress, STRIDE};
+use crate::load::{self, Event};
+use crate::peer::{Input, Output, Peer, Stage, Watch};
+use crate::progress::{Progress, STRIDE, Window};
 
 /// So many events have gone through before the clock starts: what a peer keeps is full by then, as
 /// it soon is in a store, and memory that is touched for the first time is not what is measured.
@@ -126,6 +126,14 @@ impl<T> Consumer<T> {
                 .block_on(task)
                 .expect("the receiver got everything"),
         }
+    }
+}
+
+/// Publishes these one by one, each once the window lets it through.
+fn feed(input: &mut impl Input, window: &mut Window<'_>, events: impl Iterator<Item = Event>) {
+    for event in events {
+        window.admit(event.seq);
+        input.publish(event);
     }
 }
 

@@ -111,10 +111,9 @@ impl Sender {
         change: Change,
         patience: Patience,
     ) -> Result<Revision, PublishError<Change>> {
-        let reserved = self.next().and_then(|next| {
-            self.reserve(patience)?;
-            Ok(next)
-        });
+        let reserved = self
+            .next()
+            .and_then(|next| self.reserve(patience).map(|()| next));
         let revision = match reserved {
             Ok(revision) => revision,
             Err(kind) => {
@@ -143,10 +142,9 @@ impl Sender {
         if chunk.len() == 0 {
             return Ok(self.last);
         }
-        let reserved = chunk.check(self.last).and_then(|last| {
-            self.reserve(patience)?;
-            Ok(last)
-        });
+        let reserved = chunk
+            .check(self.last)
+            .and_then(|last| self.reserve(patience).map(|()| last));
         let last = match reserved {
             Ok(last) => last,
             Err(kind) => return Err(PublishError::new(kind, chunk)),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use super::{Consumer, Kind, Receiver, consume};
+use super::{Consumer, Kind, Receiver, consume, feed};
 use crate::load;
-use crate::peer::{Hub, Input, Output, Peer, Stage};
+use crate::peer::{Hub, Output, Peer, Stage};
 use crate::progress::{Progress, Window};
 
 /// How the watchers take their events.
@@ -46,10 +46,7 @@ impl Crowd {
         };
         let mut window = Window::new(&progress);
         let start = Instant::now();
-        for event in events.by_ref() {
-            window.admit(event.seq);
-            input.publish(event);
-        }
+        feed(&mut input, &mut window, events.by_ref());
         for consumer in consumers {
             consumer.join(stage);
         }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use super::{Kind, warm_up};
+use super::{Kind, feed, warm_up};
 use crate::load;
-use crate::peer::{Hub, Input, Output, Peer, Stage};
+use crate::peer::{Hub, Output, Peer, Stage};
 use crate::progress::{Progress, Window};
 
 /// Readings: events a second, from the first publish after a warm-up to the last receipt, by one
@@ -49,16 +49,10 @@ impl Spread {
             outputs
         });
         let mut window = Window::new(&progress);
-        let mut publish = |count: usize| {
-            for event in events.by_ref().take(count) {
-                window.admit(event.seq);
-                input.publish(event);
-            }
-        };
-        publish(warm_up);
+        feed(&mut input, &mut window, events.by_ref().take(warm_up));
         progress.wait_for(warm_up as u64);
         let start = Instant::now();
-        publish(count);
+        feed(&mut input, &mut window, events.by_ref());
         progress.wait_for(last);
         let took = start.elapsed();
         // Unregistering them is not part of it.

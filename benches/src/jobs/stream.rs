@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Kind, Receiver, consume, warm_up};
+use super::{Kind, Receiver, consume, feed, warm_up};
 use crate::load::{self, Event};
 use crate::peer::{Hub, Input, Peer, Stage};
 use crate::progress::{Progress, Window};
@@ -69,11 +69,9 @@ impl Stream {
                     input.publish_chunk(chunk);
                 }
             } else if self.making == Making::Beforehand {
-                for event in events.by_ref().take(count) {
-                    window.admit(event.seq);
-                    input.publish(event);
-                }
+                feed(&mut input, &mut window, events.by_ref().take(count));
             } else {
+                // Not fed: what makes the events is compiled in here, a tenth faster.
                 for event in seqs.by_ref().take(count).map(make) {
                     window.admit(event.seq);
                     input.publish(event);
