@@ -1,9 +1,8 @@
 //! A server of one node for etcd's clients, on a redb file: `cargo run --release --example
 //! standalone -- --data DIR`.
 //!
-//! - [`Store`]: every version of every key until it is compacted, leases, and one thread that
-//!   writes, so that all who wait share a durable commit: to a journal, and to redb when that is
-//!   full;
+//! - [`Store`]: every version of every key until it is compacted, and leases; all writes that wait
+//!   share a durable commit: to a journal, and to redb when that is full;
 //! - [`Args`] and [`serve`]: the services of [`kvwatch::etcd`] over that, in a tonic server.
 //!
 //! After a crash everything that was answered is there, revisions go on, and clients resume their
@@ -11,6 +10,7 @@
 
 mod clean;
 mod journal;
+mod queue;
 mod store;
 mod tables;
 mod transaction;

@@ -88,7 +88,12 @@ pub(crate) enum Asked {
 }
 
 impl Operation {
-    pub(crate) fn put(request: PutRequest) -> Result<Self, Refusal> {
+    /// A put, as the service hands it to the store; with it a store's own tests can write without
+    /// a client.
+    ///
+    /// # Errors
+    /// What etcd refuses whatever the store holds, an empty key for instance.
+    pub fn put(request: PutRequest) -> Result<Self, Refusal> {
         check::put(&request)?;
         Ok(Self(Writing::Put(request)))
     }
@@ -136,6 +141,17 @@ impl Operation {
             Writing::Delete(request) => request.encoded_len(),
             Writing::Txn(request) => request.encoded_len(),
             Writing::Compact { .. } | Writing::Grant { .. } | Writing::Revoke { .. } => 16,
+        }
+    }
+
+    /// Whether it writes one key at most: that is done soon, while anything else may go through
+    /// the whole store, and should not hold up a thread that others need.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        match &self.0 {
+            Writing::Put(_) => true,
+            Writing::Delete(request) => request.range_end.is_empty(),
+            _ => false,
         }
     }
 

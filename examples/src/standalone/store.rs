@@ -1,36 +1,28 @@
-//! The store: a file, the thread that writes it, and the watch engine that hears of it.
+//! The store: a file, who writes it, and the watch engine that hears of it.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kvwatch::etcd::wire::mvccpb::Event;
 use kvwatch::etcd::{Answer, Leases, Operation, Query, Read, Size, StoreError, record};
 use kvwatch::{Builder, EventRef, Hub};
-use parking_lot::Mutex;
 use redb::{Database, Durability, ReadableDatabase};
-use tokio::sync::{Semaphore, oneshot};
 
 use super::journal::Journal;
+use super::queue::Queue;
 use super::tables::{
     ATTACHED, CLUSTER, COMMIT, FIRST, LEASES, LOG, REVISION, STATE, VERSIONS, number,
 };
 use super::transaction::Transaction;
 use super::view::{Log, Snapshot};
-use super::writer::{Job, Writer, checkpoint};
+use super::writer::{Writer, checkpoint};
 use crate::AnyError;
 
 /// How many bytes of the file redb keeps in memory. Its own choice is a gigabyte.
 const CACHE: usize = 128 * 1024 * 1024;
-
-/// How many bytes of requests wait for the writer, with those that it is at; what comes then is
-/// refused. To let the callers wait instead would be no bound: each holds its request.
-const QUEUE_BYTES: usize = 256 * 1024 * 1024;
-/// What a waiting call takes beside its bytes, rounded up: so no more than 65,536 wait.
-const CALL_BYTES: usize = 4096;
 
 /// A multi-version store on redb that etcd's clients can use, through
 /// [`Etcd`](kvwatch::etcd::Etcd).
@@ -38,16 +30,12 @@ const CALL_BYTES: usize = 4096;
 /// An operation is answered once it is on disk; operations that wait at the same time share a
 /// commit. Dropped, it is [stopped](Self::stop).
 pub struct Store {
-    database: Arc<Database>,
+    pub(super) database: Arc<Database>,
     file: PathBuf,
     cluster: u64,
     hub: Hub,
     leases: Arc<Leases>,
-    /// `None` once it is stopped.
-    jobs: Mutex<Option<flume::Sender<Job>>>,
-    /// What is left of [`QUEUE_BYTES`].
-    room: Arc<Semaphore>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    pub(super) queue: Queue,
 }
 
 impl Store {
@@ -78,28 +66,20 @@ impl Store {
             .history(history)
             .replay(log)
             .spawn()?;
-        let (jobs, queue) = flume::unbounded();
-        let writer = Writer {
-            database: Arc::clone(&database),
+        let writer = Writer::new(
+            Arc::clone(&database),
             journal,
             publisher,
-            leases: Arc::clone(&leases),
-            jobs: queue,
-            unclean: true,
-            broken: false,
-        };
-        let writer = thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(|| writer.run())?;
+            Arc::clone(&leases),
+        );
+        let queue = Queue::start(writer, Arc::clone(&leases))?;
         Ok(Self {
             database,
             file,
             cluster,
             hub,
             leases,
-            jobs: Mutex::new(Some(jobs)),
-            room: Arc::new(Semaphore::new(QUEUE_BYTES)),
-            writer: Mutex::new(Some(writer)),
+            queue,
         })
     }
 
@@ -115,21 +95,11 @@ impl Store {
         self.cluster
     }
 
-    fn hand_in(&self, job: Job) -> Result<(), StoreError> {
-        let jobs = self.jobs.lock();
-        let jobs = jobs.as_ref().ok_or(StoreError::Closed)?;
-        jobs.send(job).map_err(|_| StoreError::Closed)
-    }
-
     /// Finishes what was handed in, then ends the watches; what is written from then on is
     /// refused. Waits for the commit that is under way.
     pub fn stop(&self) {
-        // The writer ends when nothing more can come; with it the publisher, and the watches.
-        drop(self.jobs.lock().take());
-        let writer = self.writer.lock().take();
-        if let Some(writer) = writer {
-            drop(writer.join());
-        }
+        // The writer goes, with it the publisher, and so the watches end.
+        self.queue.stop();
     }
 }
 
@@ -186,17 +156,7 @@ impl kvwatch::etcd::Store for Store {
     }
 
     async fn write(&self, operation: Operation) -> Result<Answer, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let bytes = (operation.size() + CALL_BYTES).min(QUEUE_BYTES) as u32;
-        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
-        let room = room.map_err(|_| StoreError::Busy)?;
-        let job = Job {
-            operation,
-            answer,
-            room,
-        };
-        self.hand_in(job)?;
-        answered.await.map_err(|_| StoreError::Closed)?
+        self.queue.write(operation).await
     }
 
     fn event(&self, event: EventRef<'_>) -> Event {
@@ -233,40 +193,5 @@ impl fmt::Debug for Store {
             .field("file", &self.file)
             .field("leases", &self.leases)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::FutureExt;
-    use futures::stream::{FuturesUnordered, StreamExt};
-    use kvwatch::etcd::Store as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_waits_for_the_writer_is_bounded_and_the_rest_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path(), 0).unwrap();
-        // As long as this is open the writer cannot go on.
-        let hold = store.database.begin_write().unwrap();
-        let revoke = || store.write(Operation::revoke(7));
-        let most = QUEUE_BYTES / CALL_BYTES;
-        let mut waiting = FuturesUnordered::new();
-        let refused = (0..=most).find_map(|_| {
-            let mut next = Box::pin(revoke());
-            let answer = next.as_mut().now_or_never();
-            if answer.is_none() {
-                waiting.push(next);
-            }
-            answer
-        });
-        assert!(matches!(refused, Some(Err(StoreError::Busy))));
-        assert!(waiting.len() > most / 2);
-        hold.abort().unwrap();
-        while let Some(answer) = waiting.next().await {
-            assert!(answer.is_ok());
-        }
-        assert!(revoke().await.is_ok());
     }
 }

@@ -17,11 +17,13 @@ use super::tables::{
 use super::view::{attached_to, count_alive, scan_alive};
 
 /// The tables of one commit, and what is to happen once it is durable.
+///
+/// Those of the leases are opened where they are needed: each open table is written back at the
+/// commit, changed or not.
 pub(super) struct Transaction<'t> {
+    within: &'t WriteTransaction,
     pub(super) versions: Table<'t, VersionKey, &'static [u8]>,
     pub(super) log: Table<'t, (Revision, u32), &'static [u8]>,
-    leases: Table<'t, i64, i64>,
-    attached: Table<'t, (i64, &'static [u8]), ()>,
     state: Table<'t, &'static str, u64>,
     revision: Revision,
     compacted: Revision,
@@ -65,16 +67,23 @@ impl<'t> Transaction<'t> {
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, StoreError> {
         let state = transaction.open_table(STATE).map_err(failed)?;
         Ok(Self {
+            within: transaction,
             versions: transaction.open_table(VERSIONS).map_err(failed)?,
             log: transaction.open_table(LOG).map_err(failed)?,
-            leases: transaction.open_table(LEASES).map_err(failed)?,
-            attached: transaction.open_table(ATTACHED).map_err(failed)?,
             revision: number(&state, REVISION)?,
             compacted: number(&state, COMPACTED)?,
             state,
             turn: Vec::new(),
             outcome: Outcome::default(),
         })
+    }
+
+    fn leases(&self) -> Result<Table<'t, i64, i64>, StoreError> {
+        self.within.open_table(LEASES).map_err(failed)
+    }
+
+    fn attached(&self) -> Result<Table<'t, (i64, &'static [u8]), ()>, StoreError> {
+        self.within.open_table(ATTACHED).map_err(failed)
     }
 
     /// An operation is over: what comes next has a revision of its own.
@@ -150,16 +159,16 @@ impl<'t> Transaction<'t> {
                 self.log.insert((revision, place), key).map_err(failed)?;
             }
             Row::Attach { lease, key } => {
-                self.attached.insert((lease, key), ()).map_err(failed)?;
+                self.attached()?.insert((lease, key), ()).map_err(failed)?;
             }
             Row::Detach { lease, key } => {
-                self.attached.remove((lease, key)).map_err(failed)?;
+                self.attached()?.remove((lease, key)).map_err(failed)?;
             }
             Row::Grant { lease, ttl } => {
-                self.leases.insert(lease, ttl).map_err(failed)?;
+                self.leases()?.insert(lease, ttl).map_err(failed)?;
             }
             Row::Revoke { lease } => {
-                self.leases.remove(lease).map_err(failed)?;
+                self.leases()?.remove(lease).map_err(failed)?;
             }
             Row::Compact { revision } => {
                 self.compacted = revision;
@@ -215,11 +224,11 @@ impl Read for Transaction<'_> {
     }
 
     fn has_lease(&self, lease: i64) -> Result<bool, StoreError> {
-        Ok(self.leases.get(lease).map_err(failed)?.is_some())
+        Ok(self.leases()?.get(lease).map_err(failed)?.is_some())
     }
 
     fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, StoreError> {
-        attached_to(&self.attached, lease)
+        attached_to(&self.attached()?, lease)
     }
 }
 
