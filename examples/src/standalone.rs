@@ -19,14 +19,17 @@ mod writer;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
 use kvwatch::etcd::{Etcd, Identity, User};
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity as TlsIdentity, Server, ServerTlsConfig};
@@ -65,13 +68,17 @@ pub struct Args {
     /// How many events are kept in memory for watchers; older ones are read from the file.
     #[arg(long, value_name = "EVENTS", default_value_t = 65_536)]
     pub history: usize,
+    /// Threads that serve clients, beside the one that writes. Where there is none given, one for
+    /// each core but one: more of them deliver more to many clients on two cores, and hand each
+    /// lone event from one to another on its way, which takes a third longer.
+    #[arg(long, value_name = "THREADS")]
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// The whole program: what `--help` says, until it is told to stop by SIGTERM or ctrl-C.
 #[must_use]
-#[tokio::main]
-pub async fn main() -> ExitCode {
-    match run(Args::parse()).await {
+pub fn main() -> ExitCode {
+    match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("standalone: {error}");
@@ -85,7 +92,17 @@ pub async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> Result<(), AnyError> {
+fn run(args: Args) -> Result<(), AnyError> {
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = args.threads.map_or(cores - 1, NonZeroUsize::get);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve_until_told(args))
+}
+
+async fn serve_until_told(args: Args) -> Result<(), AnyError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async {
         tokio::select! {

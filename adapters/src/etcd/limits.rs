@@ -29,8 +29,9 @@ pub struct Limits {
     pub streams: usize,
     /// Bytes of events that wait on one stream for a client that does not read, all its watches
     /// together; beyond it they read on from the history once the client does. Each of the
-    /// watches that a stream may have gets an equal part. Default: 64 MiB, which is 16 KiB a
-    /// watch.
+    /// watches that a stream may have gets a part, the first ones larger parts than the last.
+    /// Default: 64 MiB, of which the first watch gets 2.5 MiB, the hundredth 33 KiB and the last
+    /// 8.6 KiB.
     pub waiting_bytes: usize,
 }
 
@@ -55,8 +56,40 @@ impl Limits {
         self.message_bytes.saturating_add(512 * 1024)
     }
 
-    /// What may wait for one watch.
-    pub(crate) fn watch_bytes(&self) -> usize {
-        (self.waiting_bytes / self.watches_per_stream.max(1)).max(1)
+    /// What may wait for a watch that is opened as the `nth` of its stream, counted from 1.
+    ///
+    /// Half of it all is shared out equally, and of the other half the nth gets in proportion to
+    /// 1/n: most streams have few watches, and what overflows has to be read again. Of the watches
+    /// open at a time no more than m were opened as one of the first m, for the others were open
+    /// when the last of these was; so together they never have more than all of it, in whatever
+    /// order they come and go.
+    pub(crate) fn watch_bytes(&self, nth: usize) -> usize {
+        let most = self.watches_per_stream.max(1);
+        let half = self.waiting_bytes / 2;
+        // 1 + 1/2 + ... + 1/most is no more than this.
+        let shares = most.ilog2() as usize + 1;
+        let bytes = half / most + half / (nth.clamp(1, most) * shares);
+        bytes.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_all_watches_of_a_stream_is_bounded() {
+        for (waiting_bytes, watches_per_stream) in [(64 << 20, 4096), (1 << 20, 100), (9000, 1)] {
+            let limits = Limits {
+                waiting_bytes,
+                watches_per_stream,
+                ..Limits::default()
+            };
+            let parts = (1..=watches_per_stream).map(|nth| limits.watch_bytes(nth));
+            let parts: Vec<usize> = parts.collect();
+            assert!(parts.is_sorted_by(|a, b| a >= b));
+            let sum: usize = parts.iter().sum();
+            assert!(sum <= waiting_bytes && sum > waiting_bytes / 2, "{sum}");
+        }
     }
 }

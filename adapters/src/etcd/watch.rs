@@ -205,7 +205,8 @@ impl<S: Store> WatchStream<S> {
         }
         let id = self.name(request.watch_id)?;
         self.seat.add_watch(&self.etcd.limits)?;
-        let options = wanted.options(self.etcd.limits.watch_bytes());
+        let waiting = self.etcd.limits.watch_bytes(self.watches.len() + 1);
+        let options = wanted.options(waiting);
         let registered = self.etcd.hub.watch_with(keys.selector(), options);
         let created = |revision| WatchResponse {
             header: header::at(revision),
