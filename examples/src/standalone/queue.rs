@@ -82,12 +82,14 @@ impl Queue {
     /// Done once it is durable, and those who watch are about to hear of it. Once this was polled
     /// the operation is done whether its answer is waited for or not.
     pub(super) async fn write(&self, operation: Operation) -> Result<Answer, StoreError> {
-        let bytes = (operation.size() + CALL_BYTES).min(BYTES);
+        let size = operation.size();
+        let bytes = (size + CALL_BYTES).min(BYTES);
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes as u32);
         let room = room.map_err(|_| StoreError::Busy)?;
         // Who else was let in has some of it until it is answered.
         let is_alone = self.room.available_permits() + bytes == BYTES;
-        let tried = if is_alone {
+        let is_small = operation.is_small() && size <= SMALL;
+        let tried = if is_alone && is_small {
             self.commit_here(operation)
         } else {
             Err(operation)
@@ -111,11 +113,8 @@ impl Queue {
         }
     }
 
-    /// Commits the operation if that is soon done, else gives it back.
+    /// Commits the operation if nobody writes and commits are quick, else gives it back.
     fn commit_here(&self, operation: Operation) -> Result<Result<Answer, StoreError>, Operation> {
-        if !operation.is_small() || operation.size() > SMALL {
-            return Err(operation);
-        }
         let Some(mut desk) = self.desk.try_lock() else {
             return Err(operation);
         };
@@ -249,6 +248,7 @@ mod tests {
     use futures::stream::{FuturesUnordered, StreamExt};
     use kvwatch::etcd::Store as _;
     use kvwatch::etcd::wire::etcdserverpb::PutRequest;
+    use tempfile::TempDir;
 
     use super::super::store::Store;
     use super::*;
@@ -262,17 +262,18 @@ mod tests {
         Operation::put(request).unwrap()
     }
 
-    /// As if the last commit had been quick on this machine.
-    fn be_quick(store: &Store) {
+    /// A store with one put, as if that had been quick on this machine.
+    async fn quick() -> (TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), 0).unwrap();
+        assert!(store.write(put()).await.is_ok());
         store.queue.desk.lock().as_mut().unwrap().quick = true;
+        (folder, store)
     }
 
     #[tokio::test]
     async fn a_lone_small_write_is_committed_by_its_caller() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path(), 0).unwrap();
-        assert!(store.write(put()).await.is_ok());
-        be_quick(&store);
+        let (_folder, store) = quick().await;
         let mut write = Box::pin(store.write(put()));
         assert!(write.as_mut().now_or_never().is_none());
         assert_eq!(store.hub().revision(), 3);
@@ -291,10 +292,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_for_the_writer_is_bounded_and_the_rest_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path(), 0).unwrap();
-        assert!(store.write(put()).await.is_ok());
-        be_quick(&store);
+        let (_folder, store) = quick().await;
         // As long as this is open the writer cannot go on, and a caller that tried would hang.
         let hold = store.database.begin_write().unwrap();
         let revoke = || store.write(Operation::revoke(7));
