@@ -12,7 +12,7 @@ use crate::engine::{Aftermath, Engine, Note};
 use crate::error::{EndReason, Lagged};
 use crate::event::Revision;
 use crate::history::STEP_BYTES;
-use crate::index::Slot;
+use crate::index::{Hit, Slot};
 use crate::options::Overflow;
 use crate::records::Records;
 use crate::segment::{Picking, Run, Segment};
@@ -27,8 +27,8 @@ pub(crate) struct Dispatching {
     carry: Option<Carry>,
     /// By slot: 1 + the watcher's place in `matched`, or 0.
     marks: Vec<u32>,
-    /// Slots that are about to be looked at.
-    candidates: Vec<Slot>,
+    /// Where the keys of a segment most likely match.
+    hits: Vec<Hit>,
     /// The watchers that the segment concerns.
     matched: Vec<(Slot, Picking)>,
 }
@@ -117,7 +117,7 @@ impl Dispatching {
             segment_events,
             carry: None,
             marks: Vec::new(),
-            candidates: Vec::new(),
+            hits: Vec::new(),
             matched: Vec::new(),
         }
     }
@@ -163,21 +163,21 @@ impl Dispatching {
         let registry = engine.registry.read();
         self.marks.resize(registry.slots(), 0);
         let records = &segment.records;
-        let firsts = || records.spans(0).map(|span| &records[span.start as usize]);
-        let keys = firsts().map(|first| records.key(first));
-        registry.warm(keys, &engine.hasher, &mut self.candidates);
-        for (span, first) in records.spans(0).zip(firsts()) {
-            let key = records.key(first);
-            registry.matching(key, first.kind(), &engine.hasher, |watcher| {
-                let mark = &mut self.marks[watcher as usize];
-                if *mark == 0 {
-                    self.matched.push((watcher, Picking::new(span.clone())));
-                    *mark = self.matched.len() as u32;
-                } else {
-                    self.matched[*mark as usize - 1].1.add(span.clone());
-                }
-            });
-        }
+        let spans: Vec<_> = records.spans(0).collect();
+        let keys = spans.iter().map(|span| {
+            let first = &records[span.start as usize];
+            (records.key(first), first.kind())
+        });
+        registry.matching(keys, &engine.hasher, &mut self.hits, |nth, watcher| {
+            let span = &spans[nth];
+            let mark = &mut self.marks[watcher as usize];
+            if *mark == 0 {
+                self.matched.push((watcher, Picking::new(span.clone())));
+                *mark = self.matched.len() as u32;
+            } else {
+                self.matched[*mark as usize - 1].1.add(span.clone());
+            }
+        });
         let mut queued = 0;
         let mut cancelled = Vec::new();
         for (watcher, picking) in self.matched.drain(..) {

@@ -8,10 +8,11 @@
 //! ```
 //!
 //! All of them hold slots: numbers that the registry hands out, one for each part of a watcher's
-//! selector. Equal parts share one entry ([`Members`]), so a key is stored, hashed and counted
-//! once, however many watch it.
+//! selector. Equal parts share one row ([`Members`]), so a key is stored, hashed and counted once,
+//! however many watch it.
 
 mod exact;
+mod members;
 mod prefix;
 mod range;
 
@@ -19,6 +20,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::selector::Part;
 use exact::KeyTable;
+use members::{Added, Groups, Members, Removed};
 use prefix::PrefixIndex;
 use range::RangeIndex;
 
@@ -51,79 +53,14 @@ impl KeyHasher {
     }
 }
 
-/// The slots of equal parts. Mostly there is one, and then it takes no allocation. Never empty.
-#[derive(Debug)]
-pub(crate) enum Members {
-    One(Slot),
-    // Boxed twice over, since a bare vector would make every entry of a table half as large again.
-    #[allow(clippy::box_collection)]
-    Many(Box<Vec<Slot>>),
-}
-
-impl Members {
-    fn as_slice(&self) -> &[Slot] {
-        match self {
-            Self::One(slot) => std::slice::from_ref(slot),
-            Self::Many(slots) => slots,
-        }
-    }
-
-    fn first(&self) -> Slot {
-        self.as_slice()[0]
-    }
-
-    fn add(&mut self, slot: Slot) -> Added {
-        match self {
-            Self::One(first) => *self = Self::Many(Box::new(vec![*first, slot])),
-            Self::Many(slots) => slots.push(slot),
-        }
-        Added {
-            position: self.as_slice().len() as u32 - 1,
-            is_first: false,
-        }
-    }
-
-    /// Takes the slot at `position` out.
-    fn remove(&mut self, position: u32) -> Removed {
-        let Self::Many(slots) = self else {
-            return Removed {
-                moved: None,
-                was_last: true,
-            };
-        };
-        slots.swap_remove(position as usize);
-        let moved = slots.get(position as usize).copied();
-        if let [last] = slots[..] {
-            *self = Self::One(last);
-        }
-        Removed {
-            moved,
-            was_last: false,
-        }
-    }
-}
-
-/// What adding a slot came to.
+/// Parts that a key most likely matches: found by their hash, and not looked at yet.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Added {
-    /// Where it stands among its equals: to be given to the removal.
-    pub(crate) position: u32,
-    /// Whether nobody watched the same before.
-    pub(crate) is_first: bool,
-}
-
-const FIRST: Added = Added {
-    position: 0,
-    is_first: true,
-};
-
-/// What removing a slot came to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Removed {
-    /// The slot that now stands in the position that became free.
-    pub(crate) moved: Option<Slot>,
-    /// Whether nobody watches the same any more.
-    pub(crate) was_last: bool,
+pub(crate) struct Hit {
+    /// Which key this is about.
+    pub(crate) nth: u32,
+    /// The key's beginning of this length, or the key itself.
+    prefix: Option<u32>,
+    members: Members,
 }
 
 #[derive(Debug, Default)]
@@ -132,20 +69,23 @@ pub(crate) struct Index {
     prefix: PrefixIndex,
     range: RangeIndex,
     all: Option<Members>,
+    groups: Groups,
 }
 
 impl Index {
     pub(crate) fn add(&mut self, slot: Slot, parts: &impl Parts, hasher: &KeyHasher) -> Added {
+        let groups = &mut self.groups;
         match parts.part(slot) {
-            Part::Exact(_) => self.exact.add(slot, parts, hasher),
-            Part::Prefix(_) => self.prefix.add(slot, parts, hasher),
-            Part::Range(bounds) => self.range.add(&bounds.0, Some(&bounds.1), slot),
-            Part::From(start) => self.range.add(start, None, slot),
+            Part::Exact(_) => self.exact.add(slot, groups, parts, hasher),
+            Part::Prefix(_) => self.prefix.add(slot, groups, parts, hasher),
+            Part::Range(bounds) => self.range.add(&bounds.0, Some(&bounds.1), slot, groups),
+            Part::From(start) => self.range.add(start, None, slot, groups),
             Part::All => match &mut self.all {
-                Some(members) => members.add(slot),
+                Some(members) => groups.add(members, slot),
                 none => {
-                    *none = Some(Members::One(slot));
-                    FIRST
+                    let (members, added) = Members::one(slot);
+                    *none = Some(members);
+                    added
                 }
             },
         }
@@ -159,14 +99,18 @@ impl Index {
         parts: &impl Parts,
         hasher: &KeyHasher,
     ) -> Removed {
+        let groups = &mut self.groups;
         match parts.part(slot) {
-            Part::Exact(_) => self.exact.remove(slot, position, parts, hasher),
-            Part::Prefix(_) => self.prefix.remove(slot, position, parts, hasher),
-            Part::Range(bounds) => self.range.remove(&bounds.0, Some(&bounds.1), position),
-            Part::From(start) => self.range.remove(start, None, position),
+            Part::Exact(_) => self.exact.remove(slot, position, groups, parts, hasher),
+            Part::Prefix(_) => self.prefix.remove(slot, position, groups, parts, hasher),
+            Part::Range(bounds) => {
+                let end = Some(&bounds.1[..]);
+                self.range.remove(&bounds.0, end, position, groups)
+            }
+            Part::From(start) => self.range.remove(start, None, position, groups),
             Part::All => {
                 let members = self.all.as_mut().expect("the slot is in the index");
-                let removed = members.remove(position);
+                let removed = groups.remove(members, position);
                 if removed.was_last {
                     self.all = None;
                 }
@@ -175,28 +119,69 @@ impl Index {
         }
     }
 
-    /// Calls `found` with the slots of every part that matches this key.
+    /// Where the `nth` key most likely matches: the first half of looking it up, which many keys
+    /// go through before the first goes through the [second](Self::matching). Each waits for
+    /// memory, and those of all keys wait together.
+    pub(crate) fn probe(&self, nth: u32, key: &[u8], hasher: &KeyHasher, hits: &mut Vec<Hit>) {
+        if let Some(members) = self.exact.probe(key, hasher) {
+            hits.push(Hit {
+                nth,
+                prefix: None,
+                members,
+            });
+        }
+        self.prefix.probe(key, hasher, |length, members| {
+            hits.push(Hit {
+                nth,
+                prefix: Some(length as u32),
+                members,
+            });
+        });
+    }
+
+    /// A slot that will be looked at for this hit.
+    pub(crate) fn candidate(&self, hit: &Hit) -> Slot {
+        self.groups.first(hit.members)
+    }
+
+    /// Calls `found` with the slots of every part that matches this key, of which all hits are
+    /// handed in.
     pub(crate) fn matching(
         &self,
         key: &[u8],
+        hits: &[Hit],
         parts: &impl Parts,
         hasher: &KeyHasher,
         mut found: impl FnMut(&[Slot]),
     ) {
-        if let Some(members) = self.exact.find(key, parts, hasher) {
-            found(members.as_slice());
+        let mut found = |members: Members| found(self.groups.slots(&members));
+        for hit in hits {
+            if let Some(members) = self.confirm(key, hit, parts, hasher) {
+                found(members);
+            }
         }
-        self.prefix.matching(key, parts, hasher, &mut found);
         self.range.matching(key, &mut found);
-        if let Some(members) = &self.all {
-            found(members.as_slice());
-        }
+        self.all.into_iter().for_each(found);
     }
 
-    /// Slots that [`matching`](Self::matching) will most likely look at for this key.
-    pub(crate) fn candidates(&self, key: &[u8], hasher: &KeyHasher, found: &mut Vec<Slot>) {
-        found.extend(self.exact.candidate(key, hasher));
-        self.prefix.candidates(key, hasher, found);
+    /// Whom the hit stands for: looks at the key.
+    fn confirm(
+        &self,
+        key: &[u8],
+        hit: &Hit,
+        parts: &impl Parts,
+        hasher: &KeyHasher,
+    ) -> Option<Members> {
+        let groups = &self.groups;
+        let watched = hit.prefix.map_or(key, |length| &key[..length as usize]);
+        if parts.bytes(groups.first(hit.members)) == watched {
+            return Some(hit.members);
+        }
+        // Something else has the same hash.
+        match hit.prefix {
+            Some(_) => self.prefix.find(watched, groups, parts, hasher),
+            None => self.exact.find(watched, groups, parts, hasher),
+        }
     }
 
     /// How many different exact keys are watched.
@@ -244,10 +229,44 @@ mod tests {
     }
 
     fn found(index: &Index, parts: &Vec<Part>, hasher: &KeyHasher, key: &[u8]) -> Vec<Slot> {
-        let mut slots = Vec::new();
-        index.matching(key, parts, hasher, |members| slots.extend(members));
+        let (mut hits, mut slots) = (Vec::new(), Vec::new());
+        index.probe(0, key, hasher, &mut hits);
+        index.matching(key, &hits, parts, hasher, |members| slots.extend(members));
         slots.sort_unstable();
         slots
+    }
+
+    /// Two keys that have the same hash in a table.
+    fn twins(hasher: &KeyHasher) -> [Box<[u8]>; 2] {
+        let mut seen = std::collections::HashMap::new();
+        let keys = (0_u64..).map(|number| Box::from(number.to_le_bytes()));
+        for key in keys {
+            let key: Box<[u8]> = key;
+            if let Some(other) = seen.insert(hasher.hash(&key) as u32, key.clone()) {
+                return [other, key];
+            }
+        }
+        unreachable!("there are more keys than hashes")
+    }
+
+    #[test]
+    fn keys_of_one_hash_are_told_apart() {
+        let hasher = KeyHasher::default();
+        let twins = twins(&hasher);
+        for part in [Part::Exact, Part::Prefix] {
+            let parts: Vec<Part> = twins.iter().cloned().map(part).collect();
+            let mut index = Index::default();
+            for slot in [0, 1] {
+                assert!(index.add(slot, &parts, &hasher).is_first);
+            }
+            for slot in [0, 1] {
+                let own = &twins[slot as usize];
+                assert_eq!(found(&index, &parts, &hasher, own), [slot]);
+            }
+            assert!(index.remove(0, 0, &parts, &hasher).was_last);
+            assert_eq!(found(&index, &parts, &hasher, &twins[0]), []);
+            assert_eq!(found(&index, &parts, &hasher, &twins[1]), [1]);
+        }
     }
 
     #[test]

@@ -3,12 +3,28 @@
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use super::{Added, FIRST, KeyHasher, Members, Parts, Removed, Slot};
+use super::{Added, Groups, KeyHasher, Members, Parts, Removed, Slot};
 
-/// One entry for each different key. The key itself is found through the entry's first slot.
+/// One row for each different key. The key itself is found through the row's first slot, and is
+/// looked at only where the hashes are equal: so a miss costs no more than the row.
 #[derive(Debug, Default)]
 pub(crate) struct KeyTable {
-    table: HashTable<Members>,
+    table: HashTable<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    hash: u32,
+    members: Members,
+}
+
+/// What the table wants: it goes by the lowest bits and by the highest.
+fn wide(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
+fn short(hasher: &KeyHasher, key: &[u8]) -> u32 {
+    hasher.hash(key) as u32
 }
 
 impl KeyTable {
@@ -16,42 +32,47 @@ impl KeyTable {
         self.table.len()
     }
 
+    /// Who most likely watches this key: the key is not looked at. If anybody watches it, somebody
+    /// is found.
+    pub(crate) fn probe(&self, key: &[u8], hasher: &KeyHasher) -> Option<Members> {
+        if self.table.is_empty() {
+            return None;
+        }
+        let hash = short(hasher, key);
+        let row = self.table.find(wide(hash), |row| row.hash == hash)?;
+        Some(row.members)
+    }
+
+    /// Who watches this key.
     pub(crate) fn find(
         &self,
         key: &[u8],
+        groups: &Groups,
         parts: &impl Parts,
         hasher: &KeyHasher,
-    ) -> Option<&Members> {
-        if self.table.is_empty() {
-            return None;
-        }
-        self.table.find(hasher.hash(key), |members| {
-            parts.bytes(members.first()) == key
-        })
+    ) -> Option<Members> {
+        let hash = short(hasher, key);
+        let is_same = |row: &Row| row.hash == hash && parts.bytes(groups.first(row.members)) == key;
+        let row = self.table.find(wide(hash), is_same)?;
+        Some(row.members)
     }
 
-    /// A slot that may stand for this key: who has it is most likely found by it, and no key is
-    /// looked at.
-    pub(crate) fn candidate(&self, key: &[u8], hasher: &KeyHasher) -> Option<Slot> {
-        if self.table.is_empty() {
-            return None;
-        }
-        let found = self.table.find(hasher.hash(key), |_| true)?;
-        Some(found.first())
-    }
-
-    pub(crate) fn add(&mut self, slot: Slot, parts: &impl Parts, hasher: &KeyHasher) -> Added {
+    pub(crate) fn add(
+        &mut self,
+        slot: Slot,
+        groups: &mut Groups,
+        parts: &impl Parts,
+        hasher: &KeyHasher,
+    ) -> Added {
         let key = parts.bytes(slot);
-        let entry = self.table.entry(
-            hasher.hash(key),
-            |members| parts.bytes(members.first()) == key,
-            |members| hasher.hash(parts.bytes(members.first())),
-        );
-        match entry {
-            Entry::Occupied(mut entry) => entry.get_mut().add(slot),
-            Entry::Vacant(entry) => {
-                entry.insert(Members::One(slot));
-                FIRST
+        let hash = short(hasher, key);
+        let is_same = |row: &Row| row.hash == hash && parts.bytes(groups.first(row.members)) == key;
+        match self.table.entry(wide(hash), is_same, |row| wide(row.hash)) {
+            Entry::Occupied(mut row) => groups.add(&mut row.get_mut().members, slot),
+            Entry::Vacant(row) => {
+                let (members, added) = Members::one(slot);
+                row.insert(Row { hash, members });
+                added
             }
         }
     }
@@ -60,30 +81,31 @@ impl KeyTable {
         &mut self,
         slot: Slot,
         position: u32,
+        groups: &mut Groups,
         parts: &impl Parts,
         hasher: &KeyHasher,
     ) -> Removed {
-        let key = parts.bytes(slot);
-        let mut entry = self
+        let hash = short(hasher, parts.bytes(slot));
+        let has_it = |row: &Row| {
+            row.hash == hash && groups.slots(&row.members).get(position as usize) == Some(&slot)
+        };
+        let mut row = self
             .table
-            .find_entry(hasher.hash(key), |members| {
-                parts.bytes(members.first()) == key
-            })
+            .find_entry(wide(hash), has_it)
             .expect("the slot is in the index");
-        let removed = entry.get_mut().remove(position);
+        let removed = groups.remove(&mut row.get_mut().members, position);
         if removed.was_last {
-            entry.remove();
-            self.shrink(parts, hasher);
+            row.remove();
+            self.shrink();
         }
         removed
     }
 
     /// Gives memory back once three quarters of what was needed have gone.
-    fn shrink(&mut self, parts: &impl Parts, hasher: &KeyHasher) {
+    fn shrink(&mut self) {
         if self.table.capacity() > 1024 && self.table.len() < self.table.capacity() / 8 {
             let room = self.table.len() * 2;
-            self.table
-                .shrink_to(room, |members| hasher.hash(parts.bytes(members.first())));
+            self.table.shrink_to(room, |row| wide(row.hash));
         }
     }
 }

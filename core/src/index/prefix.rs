@@ -6,7 +6,7 @@
 //! hash and a probe.
 
 use super::exact::KeyTable;
-use super::{Added, KeyHasher, Members, Parts, Removed, Slot};
+use super::{Added, Groups, KeyHasher, Members, Parts, Removed, Slot};
 
 #[derive(Debug, Default)]
 pub(crate) struct PrefixIndex {
@@ -20,58 +20,67 @@ impl PrefixIndex {
         self.lengths.len()
     }
 
-    pub(crate) fn matching(
+    /// Calls `found` with whom [`KeyTable::probe`] finds for each length, and the length.
+    pub(crate) fn probe(
         &self,
         key: &[u8],
-        parts: &impl Parts,
         hasher: &KeyHasher,
-        found: &mut impl FnMut(&[Slot]),
+        mut found: impl FnMut(usize, Members),
     ) {
         for (length, table) in &self.lengths {
             let Some(prefix) = key.get(..*length) else {
                 return;
             };
-            if let Some(members) = table.find(prefix, parts, hasher) {
-                found(Members::as_slice(members));
+            if let Some(members) = table.probe(prefix, hasher) {
+                found(*length, members);
             }
         }
     }
 
-    /// See [`KeyTable::candidate`].
-    pub(crate) fn candidates(&self, key: &[u8], hasher: &KeyHasher, found: &mut Vec<Slot>) {
-        for (length, table) in &self.lengths {
-            let Some(prefix) = key.get(..*length) else {
-                return;
-            };
-            found.extend(table.candidate(prefix, hasher));
-        }
+    /// Who watches this prefix.
+    pub(crate) fn find(
+        &self,
+        prefix: &[u8],
+        groups: &Groups,
+        parts: &impl Parts,
+        hasher: &KeyHasher,
+    ) -> Option<Members> {
+        let at = self.place(prefix.len()).ok()?;
+        self.lengths[at].1.find(prefix, groups, parts, hasher)
     }
 
-    fn find(&self, length: usize) -> Result<usize, usize> {
+    fn place(&self, length: usize) -> Result<usize, usize> {
         self.lengths.binary_search_by_key(&length, |entry| entry.0)
     }
 
-    pub(crate) fn add(&mut self, slot: Slot, parts: &impl Parts, hasher: &KeyHasher) -> Added {
+    pub(crate) fn add(
+        &mut self,
+        slot: Slot,
+        groups: &mut Groups,
+        parts: &impl Parts,
+        hasher: &KeyHasher,
+    ) -> Added {
         let length = parts.bytes(slot).len();
-        let at = self.find(length).unwrap_or_else(|at| {
+        let at = self.place(length).unwrap_or_else(|at| {
             self.lengths.insert(at, (length, KeyTable::default()));
             at
         });
-        self.lengths[at].1.add(slot, parts, hasher)
+        self.lengths[at].1.add(slot, groups, parts, hasher)
     }
 
     pub(crate) fn remove(
         &mut self,
         slot: Slot,
         position: u32,
+        groups: &mut Groups,
         parts: &impl Parts,
         hasher: &KeyHasher,
     ) -> Removed {
         let at = self
-            .find(parts.bytes(slot).len())
+            .place(parts.bytes(slot).len())
             .expect("the slot is in the index");
         let table = &mut self.lengths[at].1;
-        let removed = table.remove(slot, position, parts, hasher);
+        let removed = table.remove(slot, position, groups, parts, hasher);
         if table.len() == 0 {
             self.lengths.remove(at);
         }

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hasher};
 
-use super::{Added, FIRST, Members, Removed, Slot};
+use super::{Added, Groups, Members, Removed, Slot};
 
 const NONE: u32 = u32::MAX;
 
@@ -92,12 +92,12 @@ impl RangeIndex {
         None
     }
 
-    pub(crate) fn matching(&self, key: &[u8], found: &mut impl FnMut(&[Slot])) {
+    pub(crate) fn matching(&self, key: &[u8], found: &mut impl FnMut(Members)) {
         self.visit(self.root, key, found);
     }
 
     /// Recursion is as deep as the tree: some 2 log2 n.
-    fn visit(&self, at: u32, key: &[u8], found: &mut impl FnMut(&[Slot])) {
+    fn visit(&self, at: u32, key: &[u8], found: &mut impl FnMut(Members)) {
         let above = |end: Option<&[u8]>| end.is_none_or(|end| key < end);
         if at == NONE || !above(self.node(self.node(at).furthest).end.as_deref()) {
             return;
@@ -106,16 +106,23 @@ impl RangeIndex {
         self.visit(node.left, key, found);
         if *node.start <= *key {
             if above(node.end.as_deref()) {
-                found(node.members.as_slice());
+                found(node.members);
             }
             self.visit(node.right, key, found);
         }
     }
 
-    pub(crate) fn add(&mut self, start: &[u8], end: Option<&[u8]>, slot: Slot) -> Added {
+    pub(crate) fn add(
+        &mut self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        slot: Slot,
+        groups: &mut Groups,
+    ) -> Added {
         if let Some(at) = self.find(start, end) {
-            return self.node_mut(at).members.add(slot);
+            return groups.add(&mut self.node_mut(at).members, slot);
         }
+        let (members, added) = Members::one(slot);
         self.drawn += 1;
         let mut hasher = self.seed.build_hasher();
         hasher.write_u64(self.drawn);
@@ -123,7 +130,7 @@ impl RangeIndex {
         let node = Node {
             start: start.into(),
             end: end.map(Into::into),
-            members: Members::One(slot),
+            members,
             priority: hasher.finish() as u32,
             left: NONE,
             right: NONE,
@@ -135,12 +142,18 @@ impl RangeIndex {
             self.nodes[at as usize] = Some(node);
         }
         self.root = self.insert(self.root, at);
-        FIRST
+        added
     }
 
-    pub(crate) fn remove(&mut self, start: &[u8], end: Option<&[u8]>, position: u32) -> Removed {
+    pub(crate) fn remove(
+        &mut self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        position: u32,
+        groups: &mut Groups,
+    ) -> Removed {
         let at = self.find(start, end).expect("the slot is in the index");
-        let removed = self.node_mut(at).members.remove(position);
+        let removed = groups.remove(&mut self.node_mut(at).members, position);
         if removed.was_last {
             self.root = self.unlink(self.root, start, end);
             self.nodes[at as usize] = None;
