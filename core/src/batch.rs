@@ -1,10 +1,10 @@
 //! Many events at once, by reference.
 
-use std::collections::{VecDeque, vec_deque};
 use std::fmt;
 use std::mem;
 
 use crate::event::{EventRef, Revision};
+use crate::runs::{Runs, RunsIter};
 use crate::segment::{Run, RunIter};
 
 /// All that was at hand for a watcher: whole revisions, in order, never empty. From
@@ -12,16 +12,16 @@ use crate::segment::{Run, RunIter};
 ///
 /// Its events borrow from it: [`EventRef::to_event`] and [`EventRef::to_change`] keep one.
 pub struct Batch<'a> {
-    runs: VecDeque<Run>,
+    runs: Runs,
     /// How many events of the first run were handed out before.
     skip: usize,
     with_prev: bool,
     /// The watcher's buffer, to be given back.
-    home: &'a mut VecDeque<Run>,
+    home: &'a mut Runs,
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(home: &'a mut VecDeque<Run>, skip: usize, with_prev: bool) -> Self {
+    pub(crate) fn new(home: &'a mut Runs, skip: usize, with_prev: bool) -> Self {
         Self {
             runs: mem::take(home),
             skip,
@@ -45,13 +45,15 @@ impl<'a> Batch<'a> {
     /// The first event's revision.
     #[must_use]
     pub fn first_revision(&self) -> Revision {
-        self.runs[0].revision(self.skip)
+        let first = self.runs.front().expect("a batch is never empty");
+        first.revision(self.skip)
     }
 
     /// The last event's revision.
     #[must_use]
     pub fn last_revision(&self) -> Revision {
-        self.runs[self.runs.len() - 1].last()
+        let last = self.runs.back().expect("a batch is never empty");
+        last.last()
     }
 
     /// The events in order.
@@ -93,7 +95,7 @@ impl fmt::Debug for Batch<'_> {
 #[derive(Clone, Debug)]
 pub struct BatchIter<'a> {
     current: Option<RunIter<'a>>,
-    runs: vec_deque::Iter<'a, Run>,
+    runs: RunsIter<'a>,
     with_prev: bool,
 }
 

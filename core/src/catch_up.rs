@@ -1,13 +1,12 @@
 //! How a watcher that is behind reads on: from the history in memory, or from the store.
 
-use std::collections::VecDeque;
-
 use crate::engine::Engine;
 use crate::error::{Lagged, ReplayError};
 use crate::event::Revision;
 use crate::history::Step;
 use crate::queue::Queue;
 use crate::replay::{Fetched, fetch};
+use crate::runs::Runs;
 use crate::segment::{Picking, Run, SEGMENT_EVENTS, Segment};
 
 /// Where in the history a watcher reads, from step to step.
@@ -27,7 +26,7 @@ impl Place {
         engine: &Engine,
         queue: &Queue,
         next: Revision,
-        ready: &mut VecDeque<Run>,
+        ready: &mut Runs,
     ) -> Option<Lagged> {
         let step = engine.history.read().read(next, &mut self.cursor);
         let (lagged, upto) = match step {
@@ -36,14 +35,14 @@ impl Place {
                 let upto = segments[segments.len() - 1].last();
                 let skips = std::iter::once(skip).chain(std::iter::repeat(0));
                 for (segment, skip) in segments.iter().zip(skips) {
-                    ready.extend(select(queue, segment, skip));
+                    select(queue, segment, skip, ready);
                 }
                 (None, upto)
             }
             Step::Lagged(lagged) => match ask_source(engine, lagged) {
                 Ok(Some(fetched)) => {
                     if let Some(segment) = &fetched.segment {
-                        ready.extend(select(queue, segment, 0));
+                        select(queue, segment, 0, ready);
                     }
                     (None, fetched.upto)
                 }
@@ -85,8 +84,8 @@ fn ask_source(engine: &Engine, missing: Lagged) -> Result<Option<Fetched>, Lagge
     }
 }
 
-/// What a watcher wants of a segment's records, from `skip` on.
-fn select(queue: &Queue, segment: &Segment, skip: usize) -> Option<Run> {
+/// What a watcher wants of a segment's records, from `skip` on, goes into `ready`.
+fn select(queue: &Queue, segment: &Segment, skip: usize, ready: &mut Runs) {
     let mut picking: Option<Picking> = None;
     for span in segment.records.spans(skip) {
         let first = &segment.records[span.start as usize];
@@ -97,5 +96,7 @@ fn select(queue: &Queue, segment: &Segment, skip: usize) -> Option<Run> {
             }
         }
     }
-    picking.map(|picking| Run::new(segment, picking).lean())
+    if let Some(picking) = picking {
+        ready.push_back(Run::new(segment, picking).lean());
+    }
 }

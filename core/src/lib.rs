@@ -42,6 +42,7 @@ mod queue;
 mod records;
 mod registry;
 mod replay;
+mod runs;
 mod segment;
 mod selector;
 mod sender;

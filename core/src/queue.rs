@@ -16,13 +16,13 @@
 //! it, or queued after the watcher went live. Why nothing comes twice: the dispatcher cuts what
 //! lies below `next`.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::task::Waker;
 
 use crate::error::{End, EndReason, Lagged};
 use crate::event::Revision;
 use crate::options::{Filter, Overflow};
+use crate::runs::Runs;
 use crate::segment::Run;
 use crate::selector::Selector;
 use crate::sync::Mutex;
@@ -46,9 +46,9 @@ impl std::fmt::Display for WatcherId {
 #[repr(C)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    /// In events, and in bytes that the queued runs keep in memory.
-    pub(crate) capacity: usize,
+    /// In bytes that the queued runs keep in memory, and in events.
     pub(crate) capacity_bytes: usize,
+    pub(crate) capacity: u32,
     pub(crate) overflow: Overflow,
     pub(crate) filter: Filter,
     pub(crate) with_prev: bool,
@@ -63,12 +63,11 @@ struct State {
     end: End,
     /// Events at or above `next` were dispatched without this watcher: it ended before them.
     cut_off: bool,
+    events: u32,
     /// The first revision neither queued nor read from the history.
     next: Revision,
-    events: usize,
     bytes: usize,
-    /// Takes no memory before it is first used.
-    runs: VecDeque<Run>,
+    runs: Runs,
     waiter: Option<Waiter>,
 }
 
@@ -126,10 +125,11 @@ impl Queue {
             filter,
             with_prev,
             overflow,
-            capacity,
+            // That many will never be queued.
+            capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
             capacity_bytes,
             state: Mutex::new(State {
-                runs: VecDeque::new(),
+                runs: Runs::default(),
                 events: 0,
                 bytes: 0,
                 next: 0,
@@ -150,7 +150,7 @@ impl Queue {
 
     /// Reads from where an offer will read.
     pub(crate) fn glance(&self) -> usize {
-        usize::from(self.state.is_locked()) ^ self.capacity
+        usize::from(self.state.is_locked()) ^ self.capacity_bytes
     }
 
     /// From the dispatcher: what this watcher matched of a segment.
@@ -174,12 +174,8 @@ impl Queue {
             } else if held > self.capacity_bytes / SHARED {
                 run = run.lean();
             }
-            state.events += run.len();
+            state.events += run.len() as u32;
             state.bytes += run.bytes();
-            if state.runs.capacity() == 0 {
-                // Most watchers never have more than one waiting; left to itself, it starts at 4.
-                state.runs.reserve_exact(1);
-            }
             state.runs.push_back(run);
         }
         if overflowed.is_some() {
@@ -201,7 +197,7 @@ impl Queue {
     /// How many of the events from `skip` on fit: whole revisions, and at least one revision into
     /// an empty queue.
     fn fitting(&self, run: &Run, skip: usize, state: &State) -> usize {
-        let room = self.capacity.saturating_sub(state.events);
+        let room = self.capacity.saturating_sub(state.events) as usize;
         let room_bytes = self.capacity_bytes.saturating_sub(state.bytes);
         let due = run.len() - skip;
         if due <= room && run.bytes() <= room_bytes {
@@ -251,7 +247,7 @@ impl Queue {
         &self,
         head: Revision,
         dropped: Option<Revision>,
-    ) -> (Option<Waiter>, VecDeque<Run>) {
+    ) -> (Option<Waiter>, Runs) {
         let mut state = self.state.lock();
         let queued = state.runs.front().map(Run::first);
         if let Some(first) = dropped.or(queued) {
@@ -270,7 +266,7 @@ impl Queue {
     }
 
     /// From the watcher, which hands in an empty `ready`.
-    pub(crate) fn take(&self, ready: &mut VecDeque<Run>, waker: Option<&Waker>) -> Taken {
+    pub(crate) fn take(&self, ready: &mut Runs, waker: Option<&Waker>) -> Taken {
         let mut state = self.state.lock();
         if !state.runs.is_empty() {
             mem::swap(&mut state.runs, ready);
@@ -326,7 +322,7 @@ impl Queue {
 
     /// How many events are queued.
     pub(crate) fn len(&self) -> usize {
-        self.state.lock().events
+        self.state.lock().events as usize
     }
 
     pub(crate) fn ended(&self) -> Option<EndReason> {

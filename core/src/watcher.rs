@@ -1,6 +1,5 @@
 //! The receiving end.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use crate::event::{Event, Revision};
 use crate::index::Slot;
 use crate::iter::{Iter, TryIter};
 use crate::queue::{Queue, Taken, WatcherId};
+use crate::runs::Runs;
 use crate::segment::Run;
 use crate::selector::Selector;
 use crate::wait::{Waiter, park_until};
@@ -61,7 +61,7 @@ pub struct Watcher {
     slot: Slot,
     start: Revision,
     /// Taken out of the queue or read from the history, and not handed out yet.
-    ready: VecDeque<Run>,
+    ready: Runs,
     /// How many events of the first of these have been handed out.
     taken: usize,
     place: Place,
@@ -84,7 +84,7 @@ impl Watcher {
             queue,
             slot,
             start,
-            ready: VecDeque::new(),
+            ready: Runs::default(),
             taken: 0,
             place: Place::default(),
         }
@@ -291,13 +291,13 @@ impl Watcher {
     /// How many events are queued ahead of it at most, but for a single larger transaction.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.queue.capacity
+        self.queue.capacity as usize
     }
 
     /// Ends this watcher at once: it leaves the registry, and what is queued is dropped.
     pub fn close(&mut self) {
         let first = self.ready.front().map(|run| run.revision(self.taken));
-        self.ready = VecDeque::new();
+        self.ready = Runs::default();
         self.taken = 0;
         close(&self.engine, &self.queue, self.slot, first);
     }

@@ -1,6 +1,5 @@
 //! Every schedule of the parts that carry a wake-up or hand events over.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -13,6 +12,7 @@ use crate::history::{History, Step};
 use crate::ingress::Ingress;
 use crate::options::{Filter, Overflow};
 use crate::queue::{Queue, Taken, WatcherId};
+use crate::runs::Runs;
 use crate::segment::{Picking, Run, Segment};
 use crate::selector::Selector;
 use crate::sync::{AtomicU64, RwLock};
@@ -83,7 +83,7 @@ impl Shared {
     /// Receives to the end: try, read on where it is behind, leave word, look again, park.
     fn receive_all(&self) -> Vec<Revision> {
         let mut received = Vec::new();
-        let mut ready = VecDeque::new();
+        let mut ready = Runs::default();
         let mut cursor = 0;
         loop {
             match self.queue.take(&mut ready, None) {
