@@ -5,7 +5,7 @@
 //! was opened last; the publisher opens a revision and then reads the filter; all of it SeqCst:
 //! so either the publisher sees the interest, or the watch starts behind that revision.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::index::KeyHasher;
 use crate::selector::Part;
@@ -21,18 +21,60 @@ const LONGEST: usize = 63;
 
 #[derive(Debug)]
 pub(crate) struct Interest {
-    counters: Box<[AtomicU32]>,
-    /// Bit `n` is set while a prefix counts with length `n`.
-    lengths: AtomicU64,
-    /// How many prefixes count with each length. Only written under the registry's lock.
-    by_length: Box<[AtomicU32]>,
+    hashes: Counters,
+    /// The lengths of prefixes.
+    lengths: Counters,
     /// Ranges, by the first byte of the keys in them; the last counter is the empty key's.
-    first_bytes: Box<[AtomicU32]>,
-    everything: AtomicU32,
+    first_bytes: Counters,
+    everything: Counters,
 }
 
-fn counters(count: usize) -> Box<[AtomicU32]> {
-    (0..count).map(|_| AtomicU32::new(0)).collect()
+/// Counters, and a bit for each that is set while it is above zero. The publisher reads bits only:
+/// they fit into the first cache, which counters do not.
+#[derive(Debug)]
+struct Counters {
+    bits: Box<[AtomicU64]>,
+    /// Only used under the registry's write lock.
+    counts: Box<[AtomicU32]>,
+}
+
+impl Counters {
+    fn new(count: usize) -> Self {
+        Self {
+            bits: (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            counts: (0..count).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    /// The bits of the counters from 64 times `nth` on.
+    fn word(&self, nth: usize) -> u64 {
+        self.bits[nth].load(SeqCst)
+    }
+
+    fn is_raised(&self, at: usize) -> bool {
+        self.word(at / 64) >> (at % 64) & 1 == 1
+    }
+
+    fn raise(&self, at: usize) {
+        let before = self.counts[at].load(Relaxed);
+        self.counts[at].store(before + 1, Relaxed);
+        if before == 0 {
+            self.bits[at / 64].fetch_or(1 << (at % 64), SeqCst);
+        }
+    }
+
+    fn lower(&self, at: usize) {
+        let after = self.counts[at].load(Relaxed) - 1;
+        self.counts[at].store(after, Relaxed);
+        if after == 0 {
+            self.bits[at / 64].fetch_and(!(1 << (at % 64)), SeqCst);
+        }
+    }
+}
+
+/// The counter of an exact key or of a prefix.
+fn hash(hasher: &KeyHasher, bytes: &[u8]) -> usize {
+    hasher.hash(bytes) as usize % COUNTERS
 }
 
 fn first_byte(key: &[u8]) -> usize {
@@ -42,33 +84,28 @@ fn first_byte(key: &[u8]) -> usize {
 impl Interest {
     pub(crate) fn new() -> Self {
         Self {
-            counters: counters(COUNTERS),
-            lengths: AtomicU64::new(0),
-            by_length: counters(LONGEST + 1),
-            first_bytes: counters(257),
-            everything: AtomicU32::new(0),
+            hashes: Counters::new(COUNTERS),
+            lengths: Counters::new(LONGEST + 1),
+            first_bytes: Counters::new(257),
+            everything: Counters::new(1),
         }
-    }
-
-    fn counter(&self, hasher: &KeyHasher, bytes: &[u8]) -> &AtomicU32 {
-        &self.counters[hasher.hash(bytes) as usize % COUNTERS]
     }
 
     /// Whether anybody may watch this key.
     pub(crate) fn wants(&self, hasher: &KeyHasher, key: &[u8]) -> bool {
-        if self.everything.load(SeqCst) > 0
-            || self.first_bytes[first_byte(key)].load(SeqCst) > 0
-            || self.counter(hasher, key).load(SeqCst) > 0
+        if self.everything.is_raised(0)
+            || self.first_bytes.is_raised(first_byte(key))
+            || self.hashes.is_raised(hash(hasher, key))
         {
             return true;
         }
-        let mut lengths = self.lengths.load(SeqCst);
+        let mut lengths = self.lengths.word(0);
         while lengths != 0 {
             let length = lengths.trailing_zeros() as usize;
             if length > key.len() {
                 return false;
             }
-            if self.counter(hasher, &key[..length]).load(SeqCst) > 0 {
+            if self.hashes.is_raised(hash(hasher, &key[..length])) {
                 return true;
             }
             lengths &= lengths - 1;
@@ -78,65 +115,41 @@ impl Interest {
 
     /// Somebody watches this. Called under the registry's write lock.
     pub(crate) fn raise(&self, hasher: &KeyHasher, part: &Part) {
-        match part {
-            Part::Exact(key) => {
-                self.counter(hasher, key).fetch_add(1, SeqCst);
-            }
-            Part::Prefix(prefix) => {
-                let counted = &prefix[..prefix.len().min(LONGEST)];
-                self.counter(hasher, counted).fetch_add(1, SeqCst);
-                if self.by_length[counted.len()].fetch_add(1, SeqCst) == 0 {
-                    self.lengths.fetch_or(1 << counted.len(), SeqCst);
-                }
-            }
-            Part::Range(_) | Part::From(_) => {
-                for counter in self.bytes_of(part) {
-                    counter.fetch_add(1, SeqCst);
-                }
-            }
-            Part::All => {
-                self.everything.fetch_add(1, SeqCst);
-            }
-        }
+        self.each_counter(hasher, part, Counters::raise);
     }
 
     /// Takes back one [`raise`](Self::raise) of the same part.
     pub(crate) fn lower(&self, hasher: &KeyHasher, part: &Part) {
-        match part {
-            Part::Exact(key) => {
-                self.counter(hasher, key).fetch_sub(1, SeqCst);
-            }
-            Part::Prefix(prefix) => {
-                let counted = &prefix[..prefix.len().min(LONGEST)];
-                if self.by_length[counted.len()].fetch_sub(1, SeqCst) == 1 {
-                    self.lengths.fetch_and(!(1 << counted.len()), SeqCst);
-                }
-                self.counter(hasher, counted).fetch_sub(1, SeqCst);
-            }
-            Part::Range(_) | Part::From(_) => {
-                for counter in self.bytes_of(part) {
-                    counter.fetch_sub(1, SeqCst);
-                }
-            }
-            Part::All => {
-                self.everything.fetch_sub(1, SeqCst);
-            }
-        }
+        self.each_counter(hasher, part, Counters::lower);
     }
 
-    /// The counters of the first bytes that keys in this range can have.
-    fn bytes_of(&self, part: &Part) -> impl Iterator<Item = &AtomicU32> {
-        let (start, end): (&[u8], Option<&[u8]>) = match part {
-            Part::Range(bounds) => (&bounds.0, Some(&bounds.1)),
-            Part::From(start) => (start, None),
-            Part::Exact(_) | Part::Prefix(_) | Part::All => unreachable!("not a range"),
-        };
-        let first = start.first().map_or(0, |&byte| usize::from(byte));
-        // A key below `end` may share its first byte; one with a larger first byte is above it.
-        let last = end.map_or(255, |end| usize::from(end[0]));
-        let empty = start.is_empty().then(|| &self.first_bytes[256]);
-        self.first_bytes[first..=last].iter().chain(empty)
+    /// Every counter that this part counts in.
+    fn each_counter(&self, hasher: &KeyHasher, part: &Part, count: impl Fn(&Counters, usize)) {
+        match part {
+            Part::Exact(key) => count(&self.hashes, hash(hasher, key)),
+            Part::Prefix(prefix) => {
+                let counted = &prefix[..prefix.len().min(LONGEST)];
+                count(&self.hashes, hash(hasher, counted));
+                count(&self.lengths, counted.len());
+            }
+            Part::Range(bounds) => {
+                first_bytes(&bounds.0, Some(&bounds.1)).for_each(|at| count(&self.first_bytes, at));
+            }
+            Part::From(start) => {
+                first_bytes(start, None).for_each(|at| count(&self.first_bytes, at));
+            }
+            Part::All => count(&self.everything, 0),
+        }
     }
+}
+
+/// The counters of the first bytes that keys in this range can have.
+fn first_bytes(start: &[u8], end: Option<&[u8]>) -> impl Iterator<Item = usize> {
+    let first = start.first().map_or(0, |&byte| usize::from(byte));
+    // A key below `end` may share its first byte; one with a larger first byte is above it.
+    let last = end.map_or(255, |end| usize::from(end[0]));
+    let empty = start.is_empty().then_some(256);
+    (first..=last).chain(empty)
 }
 
 #[cfg(test)]
