@@ -66,7 +66,7 @@ pub trait Peer: Send + Sync + 'static {
 
 /// Where events go in.
 pub trait Input: Send {
-    /// Publishes one.
+    /// Publishes one. To be inlined: an event that is handed on in memory instead stalls for 8 ns.
     fn publish(&mut self, event: Event);
 
     /// Publishes several, in the peer's cheapest way, and leaves the vector empty.

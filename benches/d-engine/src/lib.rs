@@ -93,6 +93,7 @@ impl Peer for DEngine {
 }
 
 impl Input for Sender {
+    #[inline]
     fn publish(&mut self, event: Event) {
         let response = WatchResponse {
             key: event.key,

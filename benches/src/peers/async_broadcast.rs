@@ -33,6 +33,7 @@ impl Peer for AsyncBroadcast {
 }
 
 impl Input for Sender<Event> {
+    #[inline]
     fn publish(&mut self, event: Event) {
         self.try_broadcast(event).expect("there is room");
     }

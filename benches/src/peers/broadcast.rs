@@ -84,6 +84,7 @@ impl<T: Parcel> Peer for Broadcast<T> {
 }
 
 impl<T: Parcel> Input for broadcast::Sender<T> {
+    #[inline]
     fn publish(&mut self, event: Event) {
         // Refused only where nobody is subscribed.
         let _ = self.send(T::from(event));

@@ -96,6 +96,7 @@ impl Peer for Kvwatch {
 }
 
 impl Input for Publisher {
+    #[inline]
     fn publish(&mut self, event: Event) {
         let published = Publisher::publish(self, Change::put(event.key, event.value));
         assert_eq!(published.expect("the dispatcher runs"), event.seq);

@@ -48,6 +48,7 @@ impl Peer for Rtrb {
 }
 
 impl Input for rtrb::Producer<Event> {
+    #[inline]
     fn publish(&mut self, mut event: Event) {
         while let Err(rtrb::PushError::Full(back)) = self.push(event) {
             event = back;
@@ -82,6 +83,7 @@ impl Peer for Crossbeam {
 }
 
 impl Input for crossbeam_channel::Sender<Event> {
+    #[inline]
     fn publish(&mut self, event: Event) {
         self.send(event).expect("the receiver is there");
     }
@@ -120,6 +122,7 @@ impl Peer for Flume {
 }
 
 impl Input for flume::Sender<Event> {
+    #[inline]
     fn publish(&mut self, event: Event) {
         self.send(event).expect("the receiver is there");
     }
@@ -161,6 +164,7 @@ impl Peer for TokioMpsc {
 }
 
 impl Input for mpsc::Sender<Event> {
+    #[inline]
     fn publish(&mut self, event: Event) {
         self.blocking_send(event).expect("the receiver is there");
     }

@@ -45,6 +45,7 @@ impl Peer for Sled {
 }
 
 impl Input for Db {
+    #[inline]
     fn publish(&mut self, event: Event) {
         // It numbers nothing, so the number goes with the value, which stays as long as it was.
         let mut value = event.value.to_vec();
