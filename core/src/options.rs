@@ -96,7 +96,7 @@ impl WatchOptions {
 
     /// How many events the engine queues ahead of the receiver, exactly. Default: the builder's
     /// [`queue`](crate::Builder::queue). A transaction larger than that still fits into an empty
-    /// queue.
+    /// queue. More than 2^32 - 1 is taken as that.
     pub fn capacity(mut self, events: usize) -> Self {
         self.capacity = Some(events);
         self
