@@ -15,7 +15,7 @@ use crate::history::STEP_BYTES;
 use crate::index::{Hit, Slot};
 use crate::options::Overflow;
 use crate::records::Records;
-use crate::segment::{Picking, Run, Segment};
+use crate::segment::{Picking, Run, SEGMENT_EVENTS, Segment};
 use crate::sender::STREAM;
 
 /// What whoever holds the dispatch lock works with: all of it scratch but `carry`.
@@ -164,20 +164,23 @@ impl Dispatching {
         self.marks.resize(registry.slots(), 0);
         let records = &segment.records;
         let spans: Vec<_> = records.spans(0).collect();
-        let keys = spans.iter().map(|span| {
-            let first = &records[span.start as usize];
-            (records.key(first), first.kind())
-        });
-        registry.matching(keys, &engine.hasher, &mut self.hits, |nth, watcher| {
-            let span = &spans[nth];
-            let mark = &mut self.marks[watcher as usize];
-            if *mark == 0 {
-                self.matched.push((watcher, Picking::new(span.clone())));
-                *mark = self.matched.len() as u32;
-            } else {
-                self.matched[*mark as usize - 1].1.add(span.clone());
-            }
-        });
+        // A transaction may be larger than what the caches hold warm.
+        for spans in spans.chunks(SEGMENT_EVENTS) {
+            let keys = spans.iter().map(|span| {
+                let first = &records[span.start as usize];
+                (records.key(first), first.kind())
+            });
+            registry.matching(keys, &engine.hasher, &mut self.hits, |nth, watcher| {
+                let span = &spans[nth];
+                let mark = &mut self.marks[watcher as usize];
+                if *mark == 0 {
+                    self.matched.push((watcher, Picking::new(span.clone())));
+                    *mark = self.matched.len() as u32;
+                } else {
+                    self.matched[*mark as usize - 1].1.add(span.clone());
+                }
+            });
+        }
         let mut queued = 0;
         let mut cancelled = Vec::new();
         for (watcher, picking) in self.matched.drain(..) {
