@@ -169,19 +169,21 @@ mod tests {
             Selector::exact(""),
             Selector::exact("a/b"),
             Selector::prefix("p"),
+            Selector::prefix("q"),
             Selector::prefix([0xff, 0xff]),
             Selector::prefix(long),
             Selector::range("".."\u{1}"),
             Selector::range("k".."l"),
             Selector::from_key([0xfe]),
         ];
-        let keys: [&[u8]; 14] = [
+        let keys: [&[u8]; 15] = [
             b"",
             b"a/b",
             b"a/c",
             b"p",
             b"pq",
             b"q",
+            b"qz",
             &[0xff, 0xff, 1],
             &[0xff],
             &long,
@@ -209,6 +211,21 @@ mod tests {
             for key in keys {
                 assert!(!interest.wants(&hasher, key), "{selector:?} is gone");
             }
+        }
+        // Some share a counter: one that goes does not take another with it.
+        let raised = parts(&selectors);
+        for part in &raised {
+            interest.raise(&hasher, part);
+        }
+        for (part, left) in raised.iter().zip(1..) {
+            interest.lower(&hasher, part);
+            for key in keys {
+                let is_wanted = selectors[left..].iter().any(|s| s.matches(key));
+                assert!(interest.wants(&hasher, key) || !is_wanted, "{key:?}");
+            }
+        }
+        for key in keys {
+            assert!(!interest.wants(&hasher, key), "all are gone");
         }
         interest.raise(&hasher, &Part::All);
         assert!(interest.wants(&hasher, b"anything"));
