@@ -61,3 +61,38 @@ impl Runs {
         self.first.iter().chain(more.into_iter().flatten())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Change, Revision};
+    use crate::segment::{Picking, Segment};
+
+    fn run(revision: Revision) -> Run {
+        let changes = [(revision, Change::put("k", "v"))];
+        let segment = Segment::new(changes.into_iter().collect());
+        Run::new(&segment, Picking::new(0..1))
+    }
+
+    #[test]
+    fn ordered_whether_the_first_has_neighbours_or_not() {
+        let revisions = |runs: &Runs| runs.iter().map(Run::first).collect::<Vec<_>>();
+        let mut runs = Runs::default();
+        for first in [1, 11] {
+            assert!(runs.is_empty() && runs.front().is_none() && runs.back().is_none());
+            for revision in first..first + 3 {
+                runs.push_back(run(revision));
+                assert_eq!(runs.back().unwrap().first(), revision);
+            }
+            assert_eq!(runs.pop_front().unwrap().first(), first);
+            runs.push_back(run(first + 3));
+            assert_eq!(revisions(&runs), [first + 1, first + 2, first + 3]);
+            assert_eq!(runs.front().unwrap().first(), first + 1);
+            runs.clear();
+            assert!(runs.pop_front().is_none());
+        }
+        runs.push_back(run(1));
+        assert_eq!(runs.pop_front().unwrap().first(), 1);
+        assert!(runs.is_empty());
+    }
+}
