@@ -88,7 +88,7 @@ impl Shared {
         loop {
             match self.queue.take(&mut ready, None) {
                 Taken::Runs => {
-                    for run in ready.drain(..) {
+                    while let Some(run) = ready.pop_front() {
                         received.extend((0..run.len()).map(|nth| run.revision(nth)));
                     }
                 }
