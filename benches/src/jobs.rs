@@ -30,7 +30,7 @@ use crate::progress::{Progress, STRIDE, Window};
 /// So many events have gone through before the clock starts: what a peer keeps is full by then, as
 /// it soon is in a store, and memory that is touched for the first time is not what is measured.
 /// A page of it takes the machine 3 µs, which is 80 ns for each event that our history holds.
-const WARM_UP: usize = 72 * 1024;
+pub(crate) const WARM_UP: usize = 72 * 1024;
 
 /// The same for this peer: as many as its receiver [tells](Progress::got) of.
 fn warm_up(peer: &impl Peer) -> usize {
