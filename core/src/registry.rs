@@ -261,17 +261,18 @@ impl Registry {
     /// and 0.78 -> 1.15 of a million.
     ///
     /// One round for each step of the way: the shorter a round, the more of its turns wait at once.
+    /// In one for all, a look-up among a million prefixes took 175 ns instead of 154.
     fn warm(&self, hits: &[Hit]) {
         let slots = || hits.iter().map(|hit| self.index.candidate(hit));
         let entries = slots().map(|slot| self.slots.get(slot).part as usize);
-        black_box(entries.fold(0, |all, glance| all ^ glance));
+        fetch(entries);
         let queues = slots().map(|slot| {
             let queue = &self.slots.get(slot).queue;
             queue.glance() ^ usize::from(matches!(queue.selector.parts, SelectorParts::Many(_)))
         });
-        black_box(queues.fold(0, |all, glance| all ^ glance));
-        let keys = slots().map(|slot| self.slots.bytes(slot).first().copied().unwrap_or(0));
-        black_box(keys.fold(0, |all, glance| all ^ glance));
+        fetch(queues);
+        let keys = slots().map(|slot| self.slots.bytes(slot).first().copied());
+        fetch(keys.map(|first| usize::from(first.unwrap_or(0))));
     }
 
     pub(crate) fn queue(&self, watcher: Slot) -> &Arc<Queue> {
@@ -291,6 +292,11 @@ impl Registry {
     pub(crate) fn keys(&self) -> usize {
         self.index.keys()
     }
+}
+
+/// Has the processor read all of these, whatever they are.
+fn fetch(glances: impl Iterator<Item = usize>) {
+    black_box(glances.fold(0, |all, glance| all ^ glance));
 }
 
 impl WatcherCounts {

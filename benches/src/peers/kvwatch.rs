@@ -51,9 +51,8 @@ impl Kvwatch {
         }
     }
 
-    fn spawn(&self) -> (Publisher, kvwatch::Hub) {
-        let builder = (self.configure)(Builder::new());
-        builder.spawn().expect("the defaults are valid")
+    fn builder(&self) -> Builder {
+        (self.configure)(Builder::new())
     }
 }
 
@@ -67,7 +66,7 @@ impl Peer for Kvwatch {
     }
 
     fn open(&self, _stage: &Stage) -> (Publisher, kvwatch::Hub) {
-        self.spawn()
+        self.builder().spawn().expect("the defaults are valid")
     }
 
     /// What the prefixes add to publishing and dispatching: their watchers want only deletes, so
@@ -76,9 +75,8 @@ impl Peer for Kvwatch {
     /// meanwhile or did not, the figure was 40 or 150 ns.
     fn prefix_lookup(&self, _stage: &Stage, prefixes: &[Bytes], keys: &[Bytes]) -> Option<f64> {
         let dispatch = |watched: &[Bytes]| {
-            let builder = (self.configure)(Builder::new());
-            let (mut publisher, hub, _dispatcher) =
-                builder.build().expect("the defaults are valid");
+            let built = self.builder().build();
+            let (mut publisher, hub, _dispatcher) = built.expect("the defaults are valid");
             let deletes = || WatchOptions::new().filter(Filter::Deletes);
             let watchers: Vec<Watcher> = watched
                 .iter()

@@ -99,9 +99,9 @@ impl Groups {
             *slots = Vec::new();
             self.free.push(group as u32);
             *members = Members(last);
-        }
-        if self.free.len() == self.groups.len() {
-            *self = Self::default();
+            if self.free.len() == self.groups.len() {
+                *self = Self::default();
+            }
         }
         Removed {
             moved,
