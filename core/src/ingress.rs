@@ -36,12 +36,16 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Adds a transaction, or a part of one.
-    pub(crate) fn push(&mut self, revision: Revision, changes: &[Change]) {
-        for change in changes {
-            self.records.push(revision, change);
-        }
+    /// Adds a transaction of one change.
+    pub(crate) fn push(&mut self, revision: Revision, change: &Change) {
+        self.records.push(revision, change);
         self.last = revision;
+    }
+
+    /// Adds whole transactions, the last of which may be without changes.
+    pub(crate) fn append(&mut self, records: &mut Records, last: Revision) {
+        self.records.append(records);
+        self.last = last;
     }
 
     fn is_empty(&self) -> bool {
@@ -113,8 +117,8 @@ impl Ingress {
         self.capacity.saturating_sub(self.len())
     }
 
-    /// One message of so many events, for which the publisher has reserved room. What was handed in
-    /// is to be dropped after this: it may be the user's.
+    /// One message of so many events, for which the publisher has reserved room. No user's code may
+    /// run in `write`: what was handed in is dropped elsewhere.
     pub(crate) fn send(&self, events: usize, wanted: bool, write: impl FnOnce(&mut Batch)) {
         self.sent.store(self.sent.load(Relaxed) + 1, Relaxed);
         let mut open = self.open.lock();
@@ -230,11 +234,11 @@ mod tests {
 
     fn send(ingress: &Ingress, revisions: std::ops::RangeInclusive<Revision>) {
         let events = revisions.clone().count();
-        ingress.send(events, true, |batch| {
-            for revision in revisions {
-                batch.push(revision, &[Change::put("k", "v")]);
-            }
-        });
+        let last = *revisions.end();
+        let mut records = revisions
+            .map(|revision| (revision, Change::put("k", "v")))
+            .collect();
+        ingress.send(events, true, |batch| batch.append(&mut records, last));
     }
 
     /// What is received next: the hole, the revisions, the messages.
@@ -286,7 +290,7 @@ mod tests {
     #[test]
     fn a_message_without_changes_is_a_message() {
         let ingress = Ingress::new(1, 4);
-        ingress.send(0, false, |batch| batch.push(9, &[]));
+        ingress.send(0, false, |batch| batch.append(&mut Records::default(), 9));
         assert_eq!(ingress.room(), 0);
         assert_eq!(ingress.receive().unwrap().last, 9);
         assert_eq!(ingress.room(), 1);

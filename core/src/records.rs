@@ -105,6 +105,7 @@ impl Records {
     }
 
     /// Adds a change behind the others. What is long is shared with it, the rest is copied.
+    #[inline]
     pub(crate) fn push(&mut self, revision: Revision, change: &Change) {
         let key = self.keep(&change.key);
         let value = match &change.value {
@@ -176,6 +177,41 @@ impl Records {
                 None => piece,
             },
         }
+    }
+
+    /// Moves all of others' behind these.
+    pub(crate) fn append(&mut self, others: &mut Self) {
+        let reaches = |own: usize, more: usize| u32::try_from(own + more).is_ok();
+        if !reaches(self.bytes.len(), others.bytes.len()) {
+            for record in &others.list {
+                self.push_from(others, record);
+            }
+            return;
+        }
+        let (bytes, long) = (self.bytes.len() as u32, self.long.len() as u32);
+        let behind = |piece: Piece| Piece {
+            at: piece.at + if piece.length == LONG { long } else { bytes },
+            ..piece
+        };
+        let list = others.list.iter().map(|record| Record {
+            revision: record.revision,
+            key: behind(record.key),
+            value: behind(record.value),
+            prev: behind(record.prev),
+        });
+        self.list.extend(list);
+        self.bytes.extend_from_slice(&others.bytes);
+        self.long.append(&mut others.long);
+        self.cost += others.cost;
+    }
+
+    /// All of them as the store handed them in.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Change> {
+        self.list.iter().map(|record| Change {
+            key: self.key_bytes(record),
+            value: self.value_bytes(record),
+            prev: self.prev_value_bytes(record),
+        })
     }
 
     /// To be called once all are in, before anybody asks for [`spans`](Self::spans).
@@ -372,6 +408,20 @@ mod tests {
             assert!(taken.list.len() * 4 >= taken.list.capacity() * 3);
             assert!(taken.bytes.len() * 4 >= taken.bytes.capacity() * 3);
             assert!(records.is_empty() && records.total_cost() == 0 && records.capacity() == 4);
+        }
+    }
+
+    #[test]
+    fn what_is_appended_lies_behind_the_others_and_reads_as_before() {
+        let all = changes();
+        for split in 0..=all.len() {
+            let (first, rest) = all.split_at(split);
+            let mut records: Records = first.iter().cloned().collect();
+            let mut behind: Records = rest.iter().cloned().collect();
+            records.append(&mut behind);
+            assert_eq!(read(&records), all);
+            let whole: Records = all.iter().cloned().collect();
+            assert_eq!(records.total_cost(), whole.total_cost());
         }
     }
 

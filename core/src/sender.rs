@@ -120,12 +120,11 @@ impl Sender {
                 return Err(PublishError::new(kind, change));
             }
         };
-        let wanted = self.open(revision) || self.is_wanted(&change);
+        let wanted = self.open(revision) || self.is_wanted(&change.key);
         if self.is_sent(wanted) {
-            let changes = std::slice::from_ref(&change);
             self.engine
                 .ingress
-                .send(1, wanted, |batch| batch.push(revision, changes));
+                .send(1, wanted, |batch| batch.push(revision, &change));
         }
         self.submitted(revision, wanted, 1, 1);
         // Last, as it may be the user's, and may panic.
@@ -136,7 +135,7 @@ impl Sender {
     /// Publishes whole transactions as one message.
     pub(crate) fn chunk(
         &mut self,
-        chunk: Chunk,
+        mut chunk: Chunk,
         patience: Patience,
     ) -> Result<Revision, PublishError<Chunk>> {
         if chunk.len() == 0 {
@@ -149,17 +148,15 @@ impl Sender {
             Ok(last) => last,
             Err(kind) => return Err(PublishError::new(kind, chunk)),
         };
-        let wanted = self.open(last) || chunk.changes.iter().any(|change| self.is_wanted(change));
-        let (events, transactions) = (chunk.changes.len(), chunk.len());
+        let (events, transactions) = (chunk.records.len(), chunk.len());
+        let wanted = self.open(last) || chunk.keys().any(|key| self.is_wanted(key));
         if self.is_sent(wanted) {
-            self.engine.ingress.send(events, wanted, |batch| {
-                for (revision, changes) in chunk.transactions() {
-                    batch.push(revision, changes);
-                }
-            });
+            let records = &mut chunk.records;
+            self.engine
+                .ingress
+                .send(events, wanted, |batch| batch.append(records, last));
         }
         self.submitted(last, wanted, events, transactions);
-        // Last, as these may be the user's, and may panic.
         self.spare = chunk.emptied();
         Ok(last)
     }
