@@ -31,7 +31,7 @@ use crate::queue::{Queue, WatcherId};
 use crate::registry::Registry;
 use crate::replay::Replay;
 use crate::segment::{SEGMENT_EVENTS, Segment};
-use crate::stats::Counters;
+use crate::stats::{Counter, Counters};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, RwLock};
 use crate::wait::{Parker, Wakes};
 
@@ -47,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) hasher: KeyHasher,
     pub(crate) milestones: Milestones,
     pub(crate) parker: Parker,
+    /// How often a receiver has dispatched a batch: while they do, others keep out of their way.
+    pub(crate) helped: Counter,
     /// Wakes that the publisher leaves to the dispatcher's thread.
     pub(crate) handed_over: Mutex<Wakes>,
     pub(crate) counters: Counters,
@@ -126,6 +128,7 @@ impl Engine {
             hasher: KeyHasher::default(),
             milestones: Milestones::new(),
             parker: Parker::new(),
+            helped: Counter::default(),
             handed_over: Mutex::default(),
             counters: Counters::default(),
             next_watcher: AtomicU64::new(0),

@@ -17,9 +17,9 @@ use crate::wait::{Waiter, park_until};
 /// Events that nobody watches wake nobody; once this many may wait, the publisher dispatches them
 /// itself, so that the ingress does not fill up with them.
 const GATHERED: usize = 256;
-/// In a stream the dispatcher lingers, and looks by itself; it is woken when this many may wait.
-/// With 1024, and room for no more messages, a fast publisher wakes it before it would look, and
-/// it takes its receiver's core from it: one watcher gets a tenth less.
+/// In a stream the dispatcher lingers, and looks by itself; it is woken when this many wait. With
+/// 1024, and room for no more messages, a fast publisher wakes it before it would look, and it
+/// takes its receiver's core from it: one watcher gets a tenth less.
 const STREAMED: usize = 3072;
 
 /// Dispatching on the spot is for events that come one by one. After so many in a row that were
@@ -176,8 +176,8 @@ impl Sender {
         self.streams && self.engine.config.history > 0 && !self.engine.parker.is_parked()
     }
 
-    fn is_wanted(&self, change: &Change) -> bool {
-        self.engine.interest.wants(&self.engine.hasher, &change.key)
+    fn is_wanted(&self, key: &[u8]) -> bool {
+        self.engine.interest.wants(&self.engine.hasher, key)
     }
 
     /// Without a history, what nobody watches needs to be known to nobody.
@@ -272,12 +272,33 @@ impl Sender {
         }
         self.lying += 1;
         self.gathered += events;
-        let gathered = if self.streams { STREAMED } else { GATHERED };
-        let due = self.gathered >= gathered || self.lying >= self.many;
-        if due || self.engine.milestones.wanted_by(last) {
+        if self.is_due() || self.engine.milestones.wanted_by(last) {
             self.rouse();
         } else if wanted {
             self.offer();
+        }
+    }
+
+    /// Whether so much waits that somebody must see to it.
+    fn is_due(&mut self) -> bool {
+        let gathered = if self.streams { STREAMED } else { GATHERED };
+        let may_be = |sender: &Self| sender.gathered >= gathered || sender.lying >= sender.many;
+        may_be(self) && {
+            // While somebody looks by himself, only what is left of it counts.
+            if self.streams && !self.engine.parker.is_parked() {
+                self.count_anew();
+            }
+            may_be(self)
+        }
+    }
+
+    /// Some of what was left lying may have been dispatched since.
+    #[cold]
+    fn count_anew(&mut self) {
+        let waiting = self.engine.ingress.len();
+        if waiting < self.lying {
+            self.gathered = self.gathered * waiting / self.lying;
+            self.lying = waiting;
         }
     }
 

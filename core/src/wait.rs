@@ -121,7 +121,8 @@ pub(crate) struct Parker {
     thread: Mutex<Option<Thread>>,
 }
 
-/// For how long the dispatcher lingers: what is left lying for it waits this long at most.
+/// For how long the dispatcher lingers: what is left lying for it waits this long at most, or twice
+/// as long where receivers dispatch.
 const LINGER: Duration = Duration::from_micros(100);
 
 const ABSENT: u8 = 0;
@@ -145,9 +146,10 @@ impl Parker {
         self.begin();
     }
 
-    /// To be called by the dispatcher before it looks for work.
-    pub(crate) fn begin(&self) {
-        self.state.swap(RUNNING, SeqCst);
+    /// To be called by the dispatcher before it looks for work. Returns whether it has lingered
+    /// to the end: nobody notified it.
+    pub(crate) fn begin(&self) -> bool {
+        self.state.swap(RUNNING, SeqCst) == LINGERING
     }
 
     /// Sleeps until notified, unless that has happened since [`begin`](Self::begin).
