@@ -12,9 +12,10 @@ use crate::engine::{Aftermath, Engine, Note};
 use crate::error::{EndReason, Lagged};
 use crate::event::Revision;
 use crate::history::STEP_BYTES;
-use crate::index::{Hit, Slot};
+use crate::index::Slot;
 use crate::options::Overflow;
 use crate::records::Records;
+use crate::registry::Scratch;
 use crate::segment::{Picking, Run, SEGMENT_EVENTS, Segment};
 use crate::sender::STREAM;
 
@@ -27,8 +28,7 @@ pub(crate) struct Dispatching {
     carry: Option<Carry>,
     /// By slot: 1 + the watcher's place in `matched`, or 0.
     marks: Vec<u32>,
-    /// Where the keys of a segment most likely match.
-    hits: Vec<Hit>,
+    scratch: Scratch,
     /// The watchers that the segment concerns.
     matched: Vec<(Slot, Picking)>,
 }
@@ -117,7 +117,7 @@ impl Dispatching {
             segment_events,
             carry: None,
             marks: Vec::new(),
-            hits: Vec::new(),
+            scratch: Scratch::default(),
             matched: Vec::new(),
         }
     }
@@ -170,7 +170,7 @@ impl Dispatching {
                 let first = &records[span.start as usize];
                 (records.key(first), first.kind())
             });
-            registry.matching(keys, &engine.hasher, &mut self.hits, |nth, watcher| {
+            registry.matching(keys, &engine.hasher, &mut self.scratch, |nth, watcher| {
                 let span = &spans[nth];
                 let mark = &mut self.marks[watcher as usize];
                 if *mark == 0 {

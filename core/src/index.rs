@@ -15,11 +15,12 @@ mod exact;
 mod members;
 mod prefix;
 mod range;
+mod rows;
 
 use std::hash::{BuildHasher, Hasher};
 
 use crate::selector::Part;
-use exact::KeyTable;
+use exact::{KeyTable, short};
 use members::{Added, Groups, Members, Removed};
 use prefix::PrefixIndex;
 use range::RangeIndex;
@@ -52,6 +53,19 @@ impl KeyHasher {
         hasher.finish()
     }
 }
+
+/// What is asked of one table: whether anybody watches a key, or its beginning, of this hash.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe {
+    /// Which key this is about.
+    nth: u32,
+    hash: u32,
+    /// The number of a table of prefixes, or [`EXACT`].
+    table: u32,
+}
+
+/// The table of exact keys.
+const EXACT: u32 = u32::MAX;
 
 /// Parts that a key most likely matches: found by their hash, and not looked at yet.
 #[derive(Clone, Copy, Debug)]
@@ -119,24 +133,55 @@ impl Index {
         }
     }
 
-    /// Where the `nth` key most likely matches: the first half of looking it up, which many keys
-    /// go through before the first goes through the [second](Self::matching). Each waits for
-    /// memory, and those of all keys wait together.
-    pub(crate) fn probe(&self, nth: u32, key: &[u8], hasher: &KeyHasher, hits: &mut Vec<Hit>) {
-        if let Some(members) = self.exact.probe(key, hasher) {
-            hits.push(Hit {
+    /// What is to be asked about the `nth` key: the first step of looking it up, which many keys
+    /// go through before the first goes through the [second](Self::probe), and so on. Each step
+    /// waits for memory, and those of all keys wait together.
+    pub(crate) fn probes(
+        &self,
+        nth: u32,
+        key: &[u8],
+        hasher: &KeyHasher,
+        mut ask: impl FnMut(Probe),
+    ) {
+        if self.exact.len() > 0 {
+            ask(Probe {
                 nth,
-                prefix: None,
-                members,
+                hash: short(hasher, key),
+                table: EXACT,
             });
         }
-        self.prefix.probe(key, hasher, |length, members| {
-            hits.push(Hit {
+        for (table, beginning) in self.prefix.beginnings(key) {
+            ask(Probe {
                 nth,
-                prefix: Some(length as u32),
-                members,
+                hash: short(hasher, beginning),
+                table,
             });
-        });
+        }
+    }
+
+    /// The table that is asked, and of which length its prefixes are.
+    fn asked(&self, probe: Probe) -> (Option<u32>, &KeyTable) {
+        if probe.table == EXACT {
+            return (None, &self.exact);
+        }
+        let (length, table) = self.prefix.table(probe.table);
+        (Some(length as u32), table)
+    }
+
+    /// Reads from where [`probe`](Self::probe) will look.
+    pub(crate) fn glance(&self, probe: Probe) -> usize {
+        self.asked(probe).1.glance(probe.hash)
+    }
+
+    /// Where the key most likely matches.
+    pub(crate) fn probe(&self, probe: Probe) -> Option<Hit> {
+        let (prefix, table) = self.asked(probe);
+        let members = table.probe(probe.hash)?;
+        Some(Hit {
+            nth: probe.nth,
+            prefix,
+            members,
+        })
     }
 
     /// A slot that will be looked at for this hit.
@@ -230,7 +275,7 @@ mod tests {
 
     fn found(index: &Index, parts: &Vec<Part>, hasher: &KeyHasher, key: &[u8]) -> Vec<Slot> {
         let (mut hits, mut slots) = (Vec::new(), Vec::new());
-        index.probe(0, key, hasher, &mut hits);
+        index.probes(0, key, hasher, |probe| hits.extend(index.probe(probe)));
         index.matching(key, &hits, parts, hasher, |members| slots.extend(members));
         slots.sort_unstable();
         slots

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{EndReason, WatchError};
 use crate::event::EventKind;
-use crate::index::{Hit, Index, KeyHasher, Parts, Slot};
+use crate::index::{Hit, Index, KeyHasher, Parts, Probe, Slot};
 use crate::interest::Interest;
 use crate::options::Filter;
 use crate::queue::{Queue, WatcherId};
@@ -75,6 +75,13 @@ impl Parts for Slots {
         let entry = self.get(slot);
         &entry.queue.selector.parts()[entry.part as usize]
     }
+}
+
+/// What looking up works with: all of it scratch.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    probes: Vec<Probe>,
+    hits: Vec<Hit>,
 }
 
 /// The registered watchers and their index.
@@ -220,22 +227,16 @@ impl Registry {
 
     /// Calls `found` with every watcher that wants such a change of one of these keys, and with
     /// which of them, key after key; one whose selector matches in several parts is found several
-    /// times. `hits` is scratch.
+    /// times.
     pub(crate) fn matching<'a>(
         &self,
         keys: impl Iterator<Item = (&'a [u8], EventKind)> + Clone,
         hasher: &KeyHasher,
-        hits: &mut Vec<Hit>,
+        scratch: &mut Scratch,
         mut found: impl FnMut(usize, Slot),
     ) {
-        hits.clear();
-        for (nth, (key, _)) in (0..).zip(keys.clone()) {
-            self.index.probe(nth, key, hasher, hits);
-        }
-        if self.slots.entries.len() >= COLD {
-            self.warm(hits);
-        }
-        let mut hits = &hits[..];
+        self.find_hits(keys.clone().map(|(key, _)| key), hasher, scratch);
+        let mut hits = &scratch.hits[..];
         for (nth, (key, kind)) in keys.enumerate() {
             let count = hits
                 .iter()
@@ -253,6 +254,31 @@ impl Registry {
                 }
             });
         }
+    }
+
+    /// Where these keys most likely match, key after key.
+    fn find_hits<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a [u8]>,
+        hasher: &KeyHasher,
+        scratch: &mut Scratch,
+    ) {
+        let index = &self.index;
+        let Scratch { probes, hits } = scratch;
+        hits.clear();
+        if self.slots.entries.len() < COLD {
+            for (nth, key) in (0..).zip(keys) {
+                index.probes(nth, key, hasher, |probe| hits.extend(index.probe(probe)));
+            }
+            return;
+        }
+        probes.clear();
+        for (nth, key) in (0..).zip(keys) {
+            index.probes(nth, key, hasher, |probe| probes.push(probe));
+        }
+        fetch(probes.iter().map(|&probe| index.glance(probe)));
+        hits.extend(probes.iter().filter_map(|&probe| index.probe(probe)));
+        self.warm(hits);
     }
 
     /// Has the processor fetch what will be looked at behind these hits, the watchers' queues

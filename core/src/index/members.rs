@@ -37,6 +37,11 @@ pub(crate) struct Removed {
 }
 
 impl Members {
+    #[cfg(test)]
+    pub(crate) fn is_slot(self, slot: Slot) -> bool {
+        self.0 == slot
+    }
+
     /// The first of its kind.
     pub(crate) fn one(slot: Slot) -> (Self, Added) {
         assert!(slot < GROUP, "slots are numbered with 31 bits");

@@ -20,21 +20,16 @@ impl PrefixIndex {
         self.lengths.len()
     }
 
-    /// Calls `found` with whom [`KeyTable::probe`] finds for each length, and the length.
-    pub(crate) fn probe(
-        &self,
-        key: &[u8],
-        hasher: &KeyHasher,
-        mut found: impl FnMut(usize, Members),
-    ) {
-        for (length, table) in &self.lengths {
-            let Some(prefix) = key.get(..*length) else {
-                return;
-            };
-            if let Some(members) = table.probe(prefix, hasher) {
-                found(*length, members);
-            }
-        }
+    /// The beginnings of this key of every length in use, each with the number of its table.
+    pub(crate) fn beginnings<'a>(&self, key: &'a [u8]) -> impl Iterator<Item = (u32, &'a [u8])> {
+        let beginnings = self.lengths.iter().map(|(length, _)| key.get(..*length));
+        (0..).zip(beginnings.map_while(|beginning| beginning))
+    }
+
+    /// The table of this number, and the length of its prefixes.
+    pub(crate) fn table(&self, number: u32) -> (usize, &KeyTable) {
+        let (length, table) = &self.lengths[number as usize];
+        (*length, table)
     }
 
     /// Who watches this prefix.
