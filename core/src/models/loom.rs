@@ -199,7 +199,7 @@ fn reliable_whoever_waits_for_room_gets_it() {
         let ingress = Arc::new(Ingress::new(1, 1));
         let send = |ingress: &Ingress, revision| {
             let change = Change::put("k", "v");
-            ingress.send(1, true, |batch| batch.push(revision, &[change]));
+            ingress.send(1, true, |batch| batch.push(revision, &change));
         };
         send(&ingress, 1);
         let sending = Arc::clone(&ingress);
