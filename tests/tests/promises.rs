@@ -171,6 +171,28 @@ fn reliable_a_full_ingress_is_reported_even_if_nothing_follows() {
     join_in_time(thread);
 }
 
+/// In a stream a receiver dispatches, whomever it concerns, and the dispatcher's thread keeps out
+/// of its way. What is left lying then must not wait for the next publish.
+#[test]
+fn reliable_what_a_helping_receiver_leaves_lying_arrives() {
+    const STREAM: u64 = 100_000;
+    let (mut publisher, hub) = Builder::new().history(1_000_000).spawn().unwrap();
+    let mut helping = hub.watch("k").unwrap();
+    let mut patient = hub.watch("other").unwrap();
+    let helper = std::thread::spawn(move || {
+        for revision in 1..=STREAM {
+            assert_eq!(helping.recv().unwrap().revision(), revision);
+        }
+    });
+    let waiting = std::thread::spawn(move || patient.recv().unwrap().revision());
+    for _ in 0..STREAM {
+        publisher.publish(put("k")).unwrap();
+    }
+    let last = publisher.publish(put("other")).unwrap();
+    join_in_time(helper);
+    assert_eq!(join_in_time(waiting), last);
+}
+
 #[test]
 fn atomic_a_batch_never_splits_a_revision() {
     // Queues of 1 and 3 under transactions of up to 4, and a history that lags: in `run`, every
