@@ -371,9 +371,10 @@ impl Dispatcher {
         loop {
             let undisturbed = engine.parker.begin();
             // On two cores this thread takes its time from the publisher and from receivers that
-            // dispatch by themselves. So where they have done so since it last looked, it wakes one
-            // if need be and leaves the rest to them; what they leave is found once it has lingered
-            // twice. One watcher gets a quarter more events by it, blocking or as a task.
+            // dispatch by themselves. So where they have done so since it last looked, it does not
+            // look; and once it has woken somebody, it leaves the rest to him. What is left lying
+            // is found once it has lingered twice. One watcher gets a quarter more events by it,
+            // blocking or as a task.
             let helpers = grew(&mut helped, engine.helped.get()) > 0;
             if helpers && undisturbed {
                 engine.parker.linger();
