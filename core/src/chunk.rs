@@ -10,7 +10,7 @@ use crate::segment::SEGMENT_EVENTS;
 ///
 /// They are written here first and then, all at once, to where watchers will read them: that is
 /// memory which another core has used, and each change written there by itself waits for it.
-/// `publish_many` of 64 takes a third less time by it.
+/// `publish_many` of 64 takes a tenth less time by it.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
     pub(crate) records: Records,
