@@ -367,18 +367,13 @@ mod tests {
     }
 
     fn read(records: &Records) -> Vec<(Revision, Change)> {
-        let read = |record: &Record| {
-            let change = Change {
-                key: records.key_bytes(record),
-                value: records.value_bytes(record),
-                prev: records.prev_value_bytes(record),
-            };
+        let read = |(record, change): (&Record, Change)| {
             assert_eq!(change.kind(), record.kind());
             assert_eq!(change.key, records.key(record));
             assert_eq!(change.value.as_deref(), records.value(record));
             (record.revision, change)
         };
-        records.iter().map(read).collect()
+        records.iter().zip(records.changes()).map(read).collect()
     }
 
     #[test]
