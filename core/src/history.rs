@@ -122,7 +122,7 @@ impl History {
             return;
         }
         self.events += segment.records.len();
-        self.bytes += segment.bytes;
+        self.bytes += segment.bytes();
         self.entries.push_back(Entry::Segment(segment.clone()));
         if segment.first() < self.floor {
             self.forget_below(self.floor, trash);
@@ -215,7 +215,7 @@ impl History {
             let live = &segment.records[self.skipped..];
             self.events -= live.len();
             self.bytes -= if self.skipped == 0 {
-                segment.bytes
+                segment.bytes()
             } else {
                 weigh(&segment.records, live.iter()).1
             };
@@ -247,14 +247,14 @@ impl History {
             Some(Entry::Segment(first)) => {
                 let skip = first.records.partition_point(|r| r.revision < next);
                 let mut segments = vec![first.clone()];
-                let (mut events, mut bytes) = (first.records.len(), first.bytes);
+                let (mut events, mut bytes) = (first.records.len(), first.bytes());
                 // Many small segments, as single publishes leave them, are taken together.
                 for entry in self.entries.range(at + 1..) {
                     let Entry::Segment(segment) = entry else {
                         break;
                     };
                     events += segment.records.len();
-                    bytes += segment.bytes;
+                    bytes += segment.bytes();
                     if events > SEGMENT_EVENTS || bytes > STEP_BYTES {
                         break;
                     }

@@ -239,6 +239,7 @@ impl Index {
 mod tests {
     use super::*;
     use crate::Selector;
+    use crate::selector::Key;
 
     impl Parts for Vec<Part> {
         fn part(&self, slot: Slot) -> &Part {
@@ -282,11 +283,10 @@ mod tests {
     }
 
     /// Two keys that have the same hash in a table.
-    fn twins(hasher: &KeyHasher) -> [Box<[u8]>; 2] {
+    fn twins(hasher: &KeyHasher) -> [Key; 2] {
         let mut seen = std::collections::HashMap::new();
-        let keys = (0_u64..).map(|number| Box::from(number.to_le_bytes()));
+        let keys = (0_u64..).map(|number| Key::from_slice(&number.to_le_bytes()));
         for key in keys {
-            let key: Box<[u8]> = key;
             if let Some(other) = seen.insert(hasher.hash(&key) as u32, key.clone()) {
                 return [other, key];
             }

@@ -25,8 +25,6 @@ pub(crate) const SEGMENT_EVENTS: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) records: Arc<Records>,
-    /// What the records hold in memory.
-    pub(crate) bytes: usize,
 }
 
 impl Segment {
@@ -35,9 +33,13 @@ impl Segment {
     pub(crate) fn new(records: Records) -> Self {
         assert!(!records.is_empty());
         Self {
-            bytes: records.total_cost(),
             records: Arc::new(records.seal()),
         }
+    }
+
+    /// What the records hold in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.records.total_cost()
     }
 
     /// The emptied memory of the segment, if nobody else holds it. Drops what the store handed in:
@@ -107,9 +109,6 @@ impl Picking {
 pub(crate) struct Run {
     records: Arc<Records>,
     picks: Picks,
-    /// What this run keeps in memory: its own records where they were copied out, else the whole
-    /// segment.
-    bytes: usize,
 }
 
 /// A run that is this many times smaller than its segment holds few of its events.
@@ -122,17 +121,16 @@ impl Run {
         Self {
             records: Arc::clone(&segment.records),
             picks: picking.finish(),
-            bytes: segment.bytes,
         }
     }
 
     /// Few events are copied out of their segment, so that they do not keep everybody's in memory.
     pub(crate) fn lean(self) -> Self {
-        if self.bytes < COPY_OUT_FLOOR || self.len() * FEW > self.records.len() {
+        if self.bytes() < COPY_OUT_FLOOR || self.len() * FEW > self.records.len() {
             return self;
         }
         let own: usize = (0..self.len()).map(|nth| self.cost(nth)).sum();
-        if own * FEW > self.bytes {
+        if own * FEW > self.bytes() {
             return self;
         }
         self.copy_out()
@@ -146,7 +144,6 @@ impl Run {
             own.push_from(&self.records, self.record(nth));
         }
         Self {
-            bytes: own.total_cost(),
             records: Arc::new(own.seal()),
             picks: Picks::Span {
                 start: 0,
@@ -180,8 +177,10 @@ impl Run {
         }
     }
 
+    /// What this run keeps in memory: its own records where they were copied out, else the whole
+    /// segment.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.records.total_cost()
     }
 
     /// The revision of the nth event.
@@ -320,9 +319,9 @@ mod tests {
         let few = Run::new(&segment, Picking::new(3..4)).lean();
         assert!(!Arc::ptr_eq(&few.records, &segment.records));
         assert_eq!(revisions(&few), [4]);
-        assert!(few.bytes() < segment.bytes / 8);
+        assert!(few.bytes() < segment.bytes() / 8);
         let many = Run::new(&segment, Picking::new(3..6)).lean();
         assert!(Arc::ptr_eq(&many.records, &segment.records));
-        assert_eq!(many.bytes(), segment.bytes);
+        assert_eq!(many.bytes(), segment.bytes());
     }
 }

@@ -109,7 +109,7 @@ impl WaitCell {
 /// | `RUNNING` | it works, and has looked for work or is about to | itself, to `PARKED` or `LINGERING`; anybody, to `ASKED` or `NOTIFIED` |
 /// | `ASKED` | it will look for work once more, at once or after lingering | itself, to `RUNNING` or `LINGERING`; anybody, to `NOTIFIED` |
 /// | `NOTIFIED` | it will look for work once more, at once | itself, to `RUNNING` |
-/// | `LINGERING` | it sleeps, and looks for work in [`LINGER`] by itself | itself, to `RUNNING`; anybody in a hurry, to `NOTIFIED`, who then unparks it |
+/// | `LINGERING` | it sleeps, and looks for work by itself after [`LINGER`], or twice that where receivers dispatch | itself, to `RUNNING`; anybody in a hurry, to `NOTIFIED`, who then unparks it |
 /// | `PARKED` | it sleeps until it is woken | anybody, to `NOTIFIED`, who then unparks it |
 ///
 /// Whoever has work makes it visible first and asks or notifies then; the dispatcher goes to
