@@ -4,10 +4,12 @@ use crate::engine::Engine;
 use crate::error::{Lagged, ReplayError};
 use crate::event::Revision;
 use crate::history::Step;
+use crate::options::Filter;
 use crate::queue::Queue;
 use crate::replay::{Fetched, fetch};
 use crate::runs::Runs;
 use crate::segment::{Picking, Run, SEGMENT_EVENTS, Segment};
+use crate::selector::Selector;
 
 /// Where in the history a watcher reads, from step to step.
 #[derive(Debug, Default)]
@@ -24,6 +26,7 @@ impl Place {
     pub(crate) fn read_on(
         &mut self,
         engine: &Engine,
+        selector: &Selector,
         queue: &Queue,
         next: Revision,
         ready: &mut Runs,
@@ -35,14 +38,14 @@ impl Place {
                 let upto = segments[segments.len() - 1].last();
                 let skips = std::iter::once(skip).chain(std::iter::repeat(0));
                 for (segment, skip) in segments.iter().zip(skips) {
-                    select(queue, segment, skip, ready);
+                    select(queue.filter, selector, segment, skip, ready);
                 }
                 (None, upto)
             }
             Step::Lagged(lagged) => match ask_source(engine, lagged) {
                 Ok(Some(fetched)) => {
                     if let Some(segment) = &fetched.segment {
-                        select(queue, segment, 0, ready);
+                        select(queue.filter, selector, segment, 0, ready);
                     }
                     (None, fetched.upto)
                 }
@@ -85,11 +88,11 @@ fn ask_source(engine: &Engine, missing: Lagged) -> Result<Option<Fetched>, Lagge
 }
 
 /// What a watcher wants of a segment's records, from `skip` on, goes into `ready`.
-fn select(queue: &Queue, segment: &Segment, skip: usize, ready: &mut Runs) {
+fn select(filter: Filter, selector: &Selector, segment: &Segment, skip: usize, ready: &mut Runs) {
     let mut picking: Option<Picking> = None;
     for span in segment.records.spans(skip) {
         let first = &segment.records[span.start as usize];
-        if queue.filter.passes(first.kind()) && queue.selector.matches(segment.records.key(first)) {
+        if filter.passes(first.kind()) && selector.matches(segment.records.key(first)) {
             match &mut picking {
                 Some(picking) => picking.add(span),
                 None => picking = Some(Picking::new(span)),

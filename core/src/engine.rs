@@ -31,6 +31,7 @@ use crate::queue::{Queue, WatcherId};
 use crate::registry::Registry;
 use crate::replay::Replay;
 use crate::segment::{SEGMENT_EVENTS, Segment};
+use crate::selector::Selector;
 use crate::stats::{Counter, Counters};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, RwLock};
 use crate::wait::{Parker, Wakes};
@@ -229,11 +230,16 @@ impl Engine {
     }
 
     /// Registers a watcher while `registry` is locked.
-    pub(crate) fn insert(&self, registry: &mut Registry, queue: &Arc<Queue>) -> Slot {
+    pub(crate) fn insert(
+        &self,
+        registry: &mut Registry,
+        queue: &Arc<Queue>,
+        selector: &Selector,
+    ) -> Slot {
         if queue.with_prev {
             self.prev_wanted.fetch_add(1, SeqCst);
         }
-        registry.insert(queue, &self.interest, &self.hasher)
+        registry.insert(queue, selector, &self.interest, &self.hasher)
     }
 
     /// Takes a watcher out of the registry, unless that has been done.

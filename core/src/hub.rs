@@ -72,7 +72,6 @@ impl Hub {
         }
         let queue = Arc::new(Queue::new(
             engine.next_watcher(),
-            selector,
             options.filter,
             options.prev_value,
             options.overflow,
@@ -84,7 +83,7 @@ impl Hub {
             drop(registry);
             return Err(refused);
         }
-        let slot = engine.insert(&mut registry, &queue);
+        let slot = engine.insert(&mut registry, &queue, &selector);
         // After the interest is raised: what is opened from here on is not overlooked. And while
         // the registry is locked: what is dispatched from here on finds this watcher placed.
         let opened = engine.opened();
@@ -108,7 +107,13 @@ impl Hub {
             }
         }
         drop(registry);
-        Ok(Watcher::new(Arc::clone(engine), queue, slot, start))
+        Ok(Watcher::new(
+            Arc::clone(engine),
+            selector,
+            queue,
+            slot,
+            start,
+        ))
     }
 
     /// Whether the history, or the store behind it, reaches back to `requested`.

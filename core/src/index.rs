@@ -239,7 +239,7 @@ impl Index {
 mod tests {
     use super::*;
     use crate::Selector;
-    use crate::selector::Key;
+    use crate::key::Key;
 
     impl Parts for Vec<Part> {
         fn part(&self, slot: Slot) -> &Part {
@@ -285,7 +285,7 @@ mod tests {
     /// Two keys that have the same hash in a table.
     fn twins(hasher: &KeyHasher) -> [Key; 2] {
         let mut seen = std::collections::HashMap::new();
-        let keys = (0_u64..).map(|number| Key::from_slice(&number.to_le_bytes()));
+        let keys = (0_u64..).map(|number| Key::from(&number.to_le_bytes()[..]));
         for key in keys {
             if let Some(other) = seen.insert(hasher.hash(&key) as u32, key.clone()) {
                 return [other, key];

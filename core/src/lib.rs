@@ -33,6 +33,7 @@ mod index;
 mod ingress;
 mod interest;
 mod iter;
+mod key;
 mod milestone;
 #[cfg(all(test, any(kvwatch_loom, kvwatch_shuttle)))]
 mod models;

@@ -24,7 +24,6 @@ use crate::event::Revision;
 use crate::options::{Filter, Overflow};
 use crate::runs::Runs;
 use crate::segment::Run;
-use crate::selector::Selector;
 use crate::sync::Mutex;
 use crate::wait::Waiter;
 
@@ -40,13 +39,11 @@ impl std::fmt::Display for WatcherId {
 
 /// Shared by the watcher, its closers and the registry.
 ///
-/// Laid out in the order in which it is used, by the look-up and then by the offer: among very many
-/// watchers each cache line is waited for. One watcher a key gets a seventh more events by it, of
-/// 100,000 keys.
+/// Laid out in the order in which an offer uses it: among very many watchers each cache line is
+/// waited for. One watcher a key gets a seventh more events by it, of 100,000 keys.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Queue {
-    pub(crate) selector: Selector,
     state: Mutex<State>,
     /// In bytes that the queued runs keep in memory, and in events.
     pub(crate) capacity_bytes: usize,
@@ -113,7 +110,6 @@ impl Queue {
     /// Live, from the very beginning, until [`place`](Self::place) says otherwise.
     pub(crate) fn new(
         id: WatcherId,
-        selector: Selector,
         filter: Filter,
         with_prev: bool,
         overflow: Overflow,
@@ -122,7 +118,6 @@ impl Queue {
     ) -> Self {
         Self {
             id,
-            selector,
             filter,
             with_prev,
             overflow,

@@ -57,6 +57,7 @@ use crate::wait::{Waiter, park_until};
 #[must_use = "a watcher that is dropped is unregistered"]
 pub struct Watcher {
     engine: Arc<Engine>,
+    selector: Selector,
     queue: Arc<Queue>,
     slot: Slot,
     start: Revision,
@@ -78,9 +79,16 @@ enum Found {
 }
 
 impl Watcher {
-    pub(crate) fn new(engine: Arc<Engine>, queue: Arc<Queue>, slot: Slot, start: Revision) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        selector: Selector,
+        queue: Arc<Queue>,
+        slot: Slot,
+        start: Revision,
+    ) -> Self {
         Self {
             engine,
+            selector,
             queue,
             slot,
             start,
@@ -241,7 +249,7 @@ impl Watcher {
     /// What it watches.
     #[must_use]
     pub fn selector(&self) -> &Selector {
-        &self.queue.selector
+        &self.selector
     }
 
     /// The first revision that it delivers: the one asked for, or else the one after the last
@@ -328,9 +336,13 @@ impl Watcher {
             Taken::Empty { awaited } => Ok(Found::Empty { awaited }),
             Taken::Ended(reason) => Err(RecvError::Closed(reason)),
             Taken::Behind(next) => {
-                let read = self
-                    .place
-                    .read_on(&self.engine, &self.queue, next, &mut self.ready);
+                let read = self.place.read_on(
+                    &self.engine,
+                    &self.selector,
+                    &self.queue,
+                    next,
+                    &mut self.ready,
+                );
                 if let Some(lagged) = read {
                     return Err(RecvError::Lagged(lagged));
                 }

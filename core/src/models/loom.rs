@@ -14,7 +14,6 @@ use crate::options::{Filter, Overflow};
 use crate::queue::{Queue, Taken, WatcherId};
 use crate::runs::Runs;
 use crate::segment::{Picking, Run, Segment};
-use crate::selector::Selector;
 use crate::sync::{AtomicU64, RwLock};
 use crate::wait::{Parker, Waiter, park_until};
 
@@ -36,9 +35,8 @@ fn segment(revisions: &[Revision]) -> Segment {
 
 fn queue(capacity: usize) -> Queue {
     let id = WatcherId(0);
-    let selector = Selector::all();
     let (filter, overflow) = (Filter::All, Overflow::CatchUp);
-    let queue = Queue::new(id, selector, filter, false, overflow, capacity, 1 << 20);
+    let queue = Queue::new(id, filter, false, overflow, capacity, 1 << 20);
     queue.place(1, false);
     queue
 }
