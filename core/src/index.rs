@@ -8,8 +8,8 @@
 //! ```
 //!
 //! All of them hold slots: numbers that the registry hands out, one for each part of a watcher's
-//! selector. Equal parts share one row ([`Members`]), so a key is stored, hashed and counted once,
-//! however many watch it.
+//! selector. Equal parts share one row ([`Members`]), so a key is looked up and counted once, however
+//! many watch it.
 
 mod exact;
 mod members;
@@ -28,8 +28,8 @@ use range::RangeIndex;
 /// A number that the registry gave to one part of one watcher's selector.
 pub(crate) type Slot = u32;
 
-/// Where an index looks up the part that a slot stands for: keys are stored with the watcher, not
-/// once more in each table.
+/// Where an index looks up the part that a slot stands for: keys are stored with the slots, not once
+/// more in each table.
 pub(crate) trait Parts {
     fn part(&self, slot: Slot) -> &Part;
 

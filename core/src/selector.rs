@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -33,12 +34,12 @@ use crate::key::Key;
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Selector {
-    pub(crate) parts: Parts,
+    parts: Parts,
 }
 
 /// The common case is one part; it must not cost an allocation.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Parts {
+enum Parts {
     One(Part),
     Many(Box<[Part]>),
 }
@@ -50,8 +51,9 @@ pub(crate) enum Part {
     Exact(Key),
     /// Never empty: that is `All`.
     Prefix(Key),
-    /// Boxed, as it is the rarest and would make every part larger.
-    Range(Box<Bounds>),
+    /// Behind a pointer, as it is the rarest and would make every part larger; shared, as the
+    /// registry has a clone.
+    Range(Arc<Bounds>),
     /// Never empty: that is `All`.
     From(Key),
     All,
@@ -98,7 +100,7 @@ impl Selector {
     #[must_use]
     pub fn range<K: AsRef<[u8]>>(range: Range<K>) -> Self {
         let bounds = (range.start.as_ref().into(), range.end.as_ref().into());
-        Self::one(Part::Range(Box::new(bounds)))
+        Self::one(Part::Range(Arc::new(bounds)))
     }
 
     /// Every key from `start` on.
