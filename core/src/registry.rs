@@ -151,7 +151,7 @@ impl Registry {
         if parts.len() > 1 {
             self.unions.insert(first, slots.into());
         }
-        *self.count(first) += 1;
+        *self.count(first, parts.len() > 1) += 1;
         self.counts.total += 1;
         first
     }
@@ -169,9 +169,10 @@ impl Registry {
             return None;
         }
         let queue = Arc::clone(&entry.queue);
-        *self.count(first) -= 1;
+        let slots = self.unions.remove(&first);
+        *self.count(first, slots.is_some()) -= 1;
         self.counts.total -= 1;
-        match self.unions.remove(&first) {
+        match slots {
             Some(slots) => {
                 for slot in slots {
                     self.remove_slot(slot, interest, hasher);
@@ -187,9 +188,9 @@ impl Registry {
     }
 
     /// How many watchers are of this one's kind.
-    fn count(&mut self, watcher: Slot) -> &mut usize {
+    fn count(&mut self, watcher: Slot, is_union: bool) -> &mut usize {
         let counts = &mut self.counts;
-        if self.unions.contains_key(&watcher) {
+        if is_union {
             return &mut counts.union;
         }
         match self.slots.part(watcher) {
