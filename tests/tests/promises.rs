@@ -562,3 +562,38 @@ fn no_hidden_resources_the_caller_may_run_the_dispatcher_or_nobody() {
     join_in_time(own);
     assert_eq!(threads_named("my-own"), 0, "it ends with the publisher");
 }
+
+#[test]
+fn clean_watchers_are_counted_by_kind_while_they_are_there() {
+    let (_publisher, hub) = Builder::new().spawn().unwrap();
+    let union = Selector::any([Selector::exact("a"), Selector::prefix("b")]);
+    let selectors = [
+        Selector::exact("a"),
+        Selector::prefix("a"),
+        Selector::range("a".."b"),
+        Selector::from_key("a"),
+        Selector::all(),
+        union,
+    ];
+    let counts = || {
+        let counts = hub.stats().watchers;
+        let by_kind = [
+            counts.exact,
+            counts.prefix,
+            counts.range,
+            counts.from_key,
+            counts.all,
+            counts.union,
+        ];
+        assert_eq!(counts.total, by_kind.iter().sum::<usize>());
+        by_kind
+    };
+    for (nth, selector) in selectors.iter().enumerate() {
+        let watchers = [(); 2].map(|()| hub.watch(selector).unwrap());
+        let mut expected = [0; 6];
+        expected[nth] = watchers.len();
+        assert_eq!(counts(), expected, "{selector:?}");
+        drop(watchers);
+        assert_eq!(counts(), [0; 6], "{selector:?}");
+    }
+}
