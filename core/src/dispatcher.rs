@@ -12,12 +12,12 @@ use crate::engine::{Aftermath, Engine, Note};
 use crate::error::{EndReason, Lagged};
 use crate::event::Revision;
 use crate::history::STEP_BYTES;
-use crate::index::Slot;
 use crate::options::Overflow;
 use crate::records::Records;
 use crate::registry::Scratch;
 use crate::segment::{Picking, Run, SEGMENT_EVENTS, Segment};
 use crate::sender::STREAM;
+use crate::slots::Slot;
 
 /// What whoever holds the dispatch lock works with: all of it scratch but `carry`.
 #[derive(Debug)]

@@ -20,13 +20,11 @@ mod rows;
 use std::hash::{BuildHasher, Hasher};
 
 use crate::selector::Part;
+use crate::slots::Slot;
 use exact::{KeyTable, short};
 use members::{Added, Groups, Members, Removed};
 use prefix::PrefixIndex;
 use range::RangeIndex;
-
-/// A number that the registry gave to one part of one watcher's selector.
-pub(crate) type Slot = u32;
 
 /// Where an index looks up the part that a slot stands for: keys are stored with the slots, not once
 /// more in each table.

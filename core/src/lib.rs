@@ -47,6 +47,7 @@ mod runs;
 mod segment;
 mod selector;
 mod sender;
+mod slots;
 mod stats;
 mod sync;
 mod wait;

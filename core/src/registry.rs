@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use crate::error::{EndReason, WatchError};
 use crate::event::EventKind;
-use crate::index::{Hit, Index, KeyHasher, Parts, Probe, Slot};
+use crate::index::{Hit, Index, KeyHasher, Parts, Probe};
 use crate::interest::Interest;
 use crate::options::Filter;
 use crate::queue::{Queue, WatcherId};
 use crate::selector::{Part, Selector};
+use crate::slots::{Slot, Slots};
 use crate::stats::WatcherCounts;
 
 /// A registry with fewer parts than this is in the caches anyway.
@@ -33,43 +34,7 @@ struct Entry {
     filter: Filter,
 }
 
-#[derive(Debug, Default)]
-struct Slots {
-    entries: Vec<Option<Entry>>,
-    free: Vec<Slot>,
-}
-
-impl Slots {
-    fn get(&self, slot: Slot) -> &Entry {
-        self.entries[slot as usize]
-            .as_ref()
-            .expect("the slot is taken")
-    }
-
-    fn get_mut(&mut self, slot: Slot) -> &mut Entry {
-        self.entries[slot as usize]
-            .as_mut()
-            .expect("the slot is taken")
-    }
-
-    fn insert(&mut self, entry: impl FnOnce(Slot) -> Entry) -> Slot {
-        if let Some(slot) = self.free.pop() {
-            self.entries[slot as usize] = Some(entry(slot));
-            return slot;
-        }
-        let slot = Slot::try_from(self.entries.len()).expect("slots are numbered with u32");
-        self.entries.push(Some(entry(slot)));
-        slot
-    }
-
-    fn remove(&mut self, slot: Slot) -> Option<Entry> {
-        let entry = self.entries[slot as usize].take();
-        self.free.push(slot);
-        entry
-    }
-}
-
-impl Parts for Slots {
+impl Parts for Slots<Entry> {
     fn part(&self, slot: Slot) -> &Part {
         &self.get(slot).part
     }
@@ -87,7 +52,7 @@ pub(crate) struct Scratch {
 /// The registered watchers and their index.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    slots: Slots,
+    slots: Slots<Entry>,
     index: Index,
     /// The slots of watchers with more than one part, by their first.
     unions: HashMap<Slot, Box<[Slot]>>,
@@ -164,12 +129,15 @@ impl Registry {
         interest: &Interest,
         hasher: &KeyHasher,
     ) -> Option<Arc<Queue>> {
-        let entry = self.slots.entries.get(first as usize)?.as_ref()?;
+        let entry = self.slots.find(first)?;
         if entry.queue.id != id {
             return None;
         }
         let queue = Arc::clone(&entry.queue);
         let slots = self.unions.remove(&first);
+        if slots.is_some() && self.unions.len() < self.unions.capacity() / 8 {
+            self.unions.shrink_to(self.unions.len() * 2);
+        }
         *self.count(first, slots.is_some()) -= 1;
         self.counts.total -= 1;
         match slots {
@@ -179,10 +147,6 @@ impl Registry {
                 }
             }
             None => self.remove_slot(first, interest, hasher),
-        }
-        if self.counts.total == 0 {
-            // Nobody is left: what a crowd needed is given back.
-            self.slots = Slots::default();
         }
         Some(queue)
     }
@@ -235,13 +199,9 @@ impl Registry {
     /// Every watcher once.
     pub(crate) fn watchers(&self) -> impl Iterator<Item = (Slot, &Arc<Queue>)> {
         self.slots
-            .entries
             .iter()
-            .enumerate()
-            .filter_map(|(slot, entry)| {
-                let entry = entry.as_ref()?;
-                (entry.watcher as usize == slot).then_some((entry.watcher, &entry.queue))
-            })
+            .filter(|(slot, entry)| entry.watcher == *slot)
+            .map(|(slot, entry)| (slot, &entry.queue))
     }
 
     /// Calls `found` with every watcher that wants such a change of one of these keys, and with
@@ -289,7 +249,7 @@ impl Registry {
             kinds,
         } = scratch;
         hits.clear();
-        if self.slots.entries.len() < COLD {
+        if self.slots.len() < COLD {
             for (nth, (key, _)) in (0..).zip(keys) {
                 index.probes(nth, key, hasher, |probe| hits.extend(index.probe(probe)));
             }
@@ -331,7 +291,7 @@ impl Registry {
 
     /// One above the largest slot in use.
     pub(crate) fn slots(&self) -> usize {
-        self.slots.entries.len()
+        self.slots.len()
     }
 
     pub(crate) fn counts(&self) -> WatcherCounts {

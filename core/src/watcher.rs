@@ -11,12 +11,12 @@ use crate::catch_up::Place;
 use crate::engine::Engine;
 use crate::error::{EndReason, RecvError, RecvTimeoutError, TryRecvError};
 use crate::event::{Event, Revision};
-use crate::index::Slot;
 use crate::iter::{Iter, TryIter};
 use crate::queue::{Queue, Taken, WatcherId};
 use crate::runs::Runs;
 use crate::segment::Run;
 use crate::selector::Selector;
+use crate::slots::Slot;
 use crate::wait::{Waiter, park_until};
 
 /// Receives every matching event, in order, each once; or is told which revisions it missed.
