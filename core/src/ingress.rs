@@ -17,6 +17,7 @@ use crate::error::Lagged;
 use crate::event::{Change, Revision};
 use crate::history::STEP_BYTES;
 use crate::records::Records;
+use crate::stats::Counter;
 use crate::sync::{AtomicBool, AtomicU64, Channel, Mutex};
 use crate::wait::{WaitCell, Waiter};
 
@@ -63,6 +64,8 @@ pub(crate) struct Ingress {
     channel: Channel<Batch>,
     /// The memory of batches that nobody holds any more.
     spare: Channel<Records>,
+    /// For how many batches memory has been allocated. Written under the lock of `open`.
+    allocated: Counter,
     /// In messages.
     capacity: usize,
     /// Events in a batch, unless one call brings more.
@@ -91,6 +94,7 @@ impl Ingress {
             }),
             channel: Channel::bounded(capacity),
             spare: Channel::bounded(SPARE),
+            allocated: Counter::default(),
             capacity,
             batch_events,
             sent: AtomicU64::new(0),
@@ -159,10 +163,19 @@ impl Ingress {
         }
     }
 
-    /// Memory for a whole batch.
+    /// Memory for a whole batch. Where none is left, that of batches to come is allocated with it, as
+    /// many as there are already: one at a time, it would cost what [`SPARE`] says whenever more
+    /// are under way than ever before. One watcher gets a tenth more events by it.
     fn spare(&self, bytes: usize) -> Records {
-        let spare = self.spare.try_recv();
-        spare.unwrap_or_else(|| Records::with_capacity(self.batch_events, bytes))
+        let new = || Records::with_capacity(self.batch_events, bytes);
+        self.spare.try_recv().unwrap_or_else(|| {
+            let ahead = (self.allocated.get() as usize).min(SPARE - 1);
+            for _ in 0..ahead {
+                self.give_back(new());
+            }
+            self.allocated.add_alone(1 + ahead);
+            new()
+        })
     }
 
     /// Takes back the emptied memory of a batch.
