@@ -143,6 +143,7 @@ impl Ingress {
 
     /// # Panics
     /// Without room: the publisher reserves it first.
+    #[cold]
     fn close(&self, open: &mut Batch) {
         let full = self.take(open);
         if self.channel.try_send(full).is_err() {
