@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::engine::{Aftermath, Engine, Note};
@@ -29,6 +30,8 @@ pub(crate) struct Dispatching {
     /// By slot: 1 + the watcher's place in `matched`, or 0.
     marks: Vec<u32>,
     scratch: Scratch,
+    /// Spans of like events, looked up at once.
+    spans: Vec<Range<u32>>,
     /// The watchers that the segment concerns.
     matched: Vec<(Slot, Picking)>,
 }
@@ -118,6 +121,7 @@ impl Dispatching {
             carry: None,
             marks: Vec::new(),
             scratch: Scratch::default(),
+            spans: Vec::new(),
             matched: Vec::new(),
         }
     }
@@ -163,9 +167,12 @@ impl Dispatching {
         let registry = engine.registry.read();
         self.marks.resize(registry.slots(), 0);
         let records = &segment.records;
-        let spans: Vec<_> = records.spans(0).collect();
-        // A transaction may be larger than what the caches hold warm.
-        for spans in spans.chunks(SEGMENT_EVENTS) {
+        let mut left = records.spans(0).peekable();
+        while left.peek().is_some() {
+            // A transaction may be larger than what the caches hold warm.
+            self.spans.clear();
+            self.spans.extend(left.by_ref().take(SEGMENT_EVENTS));
+            let spans = &self.spans;
             let keys = spans.iter().map(|span| {
                 let first = &records[span.start as usize];
                 (records.key(first), first.kind())

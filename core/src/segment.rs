@@ -222,8 +222,11 @@ impl Run {
         }
     }
 
-    /// How many events lie below this revision.
+    /// How many events lie below this revision: mostly none.
     pub(crate) fn below(&self, revision: Revision) -> usize {
+        if self.first() >= revision {
+            return 0;
+        }
         match &self.picks {
             Picks::Span { start, end } => self.records[*start as usize..*end as usize]
                 .partition_point(|record| record.revision < revision),

@@ -93,7 +93,9 @@ impl RangeIndex {
     }
 
     pub(crate) fn matching(&self, key: &[u8], found: &mut impl FnMut(Members)) {
-        self.visit(self.root, key, found);
+        if self.root != NONE {
+            self.visit(self.root, key, found);
+        }
     }
 
     /// Recursion is as deep as the tree: some 2 log2 n.
