@@ -57,6 +57,9 @@ const BUSY: u64 = STREAM as u64;
 /// lingering still.
 const PATIENCE: u32 = 5;
 
+/// Scratch for four times as many watchers is kept.
+const FEW: usize = 64;
+
 /// What one step did.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Did {
@@ -166,13 +169,20 @@ impl Dispatching {
     fn matching(&mut self, engine: &Engine, segment: &Segment, after: &mut Aftermath) {
         let registry = engine.registry.read();
         self.marks.resize(registry.slots(), 0);
+        // What a crowd needed is given back.
+        let most = 4 * registry.slots().max(FEW);
+        self.marks.shrink_to(most);
+        self.matched.shrink_to(most);
         let records = &segment.records;
-        let mut left = records.spans(0).peekable();
-        while left.peek().is_some() {
-            // A transaction may be larger than what the caches hold warm.
+        let mut left = records.spans(0);
+        loop {
+            // A transaction may be larger than what the caches hold warm, and scratch be kept for.
             self.spans.clear();
             self.spans.extend(left.by_ref().take(SEGMENT_EVENTS));
             let spans = &self.spans;
+            if spans.is_empty() {
+                break;
+            }
             let keys = spans.iter().map(|span| {
                 let first = &records[span.start as usize];
                 (records.key(first), first.kind())

@@ -16,9 +16,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use crate::error::Lagged;
 use crate::event::{Change, Revision};
 use crate::history::STEP_BYTES;
-use crate::records::Records;
-use crate::stats::Counter;
-use crate::sync::{AtomicBool, AtomicU64, Channel, Mutex};
+use crate::records::{Record, Records};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Channel, Mutex};
 use crate::wait::{WaitCell, Waiter};
 
 /// Messages that came one after the other.
@@ -62,10 +61,10 @@ pub(crate) struct Ingress {
     open: Mutex<Batch>,
     /// Each batch in it has a message at least, so it has room for as many as there are messages.
     channel: Channel<Batch>,
-    /// The memory of batches that nobody holds any more.
+    /// Memory for batches to come: of those that nobody holds any more, and new.
     spare: Channel<Records>,
-    /// For how many batches memory has been allocated. Written under the lock of `open`.
-    allocated: Counter,
+    /// For how many batches memory has ever been allocated. Written under the lock of `open`.
+    allocated: AtomicUsize,
     /// In messages.
     capacity: usize,
     /// Events in a batch, unless one call brings more.
@@ -79,11 +78,13 @@ pub(crate) struct Ingress {
     waiter: WaitCell,
 }
 
-/// The memory of so many batches is kept for those to come: of as many as a full ingress of single
-/// changes holds, and of those that are being dispatched. Where one is missing, a new one is
-/// allocated, for which glibc first sorts all that was freed: of 16, one watcher a key got a
-/// fifteenth less.
+/// Memory for so many batches is kept for those to come: for as many as a full ingress of single
+/// changes holds, and for those that are being dispatched. Where none is left, some is allocated,
+/// for which glibc first sorts all that was freed: of 16, one watcher a key got a fifteenth less.
 const SPARE: usize = 32;
+/// No more than this is allocated before it is needed: 37 batches of keys of 16 bytes and values of
+/// 64. Nothing is written to it before it is used.
+const AHEAD_BYTES: usize = 1024 * 1024;
 
 impl Ingress {
     pub(crate) fn new(capacity: usize, batch_events: usize) -> Self {
@@ -94,7 +95,7 @@ impl Ingress {
             }),
             channel: Channel::bounded(capacity),
             spare: Channel::bounded(SPARE),
-            allocated: Counter::default(),
+            allocated: AtomicUsize::new(0),
             capacity,
             batch_events,
             sent: AtomicU64::new(0),
@@ -164,17 +165,20 @@ impl Ingress {
         }
     }
 
-    /// Memory for a whole batch. Where none is left, that of batches to come is allocated with it, as
-    /// many as there are already: one at a time, it would cost what [`SPARE`] says whenever more
-    /// are under way than ever before. One watcher gets a tenth more events by it.
+    /// Memory for a whole batch. Where none is left, that of others is allocated with it, as many as
+    /// there have ever been, within [`SPARE`] and [`AHEAD_BYTES`]: one at a time, it would be missed
+    /// whenever more batches are under way than ever before. One watcher gets a tenth more events
+    /// by it.
     fn spare(&self, bytes: usize) -> Records {
         let new = || Records::with_capacity(self.batch_events, bytes);
         self.spare.try_recv().unwrap_or_else(|| {
-            let ahead = (self.allocated.get() as usize).min(SPARE - 1);
+            let allocated = self.allocated.load(Relaxed);
+            let each = bytes + self.batch_events * size_of::<Record>();
+            let ahead = allocated.min(SPARE - 1).min(AHEAD_BYTES / each);
             for _ in 0..ahead {
                 self.give_back(new());
             }
-            self.allocated.add_alone(1 + ahead);
+            self.allocated.store(allocated + 1 + ahead, Relaxed);
             new()
         })
     }
@@ -286,6 +290,40 @@ mod tests {
         send(&ingress, 1..=1);
         send(&ingress, 2..=100);
         assert_eq!(receive(&ingress), (None, (1..=100).collect(), 2));
+    }
+
+    /// For how many batches there is memory.
+    fn spare(ingress: &Ingress) -> usize {
+        let all: Vec<_> = std::iter::from_fn(|| ingress.spare.try_recv()).collect();
+        let count = all.len();
+        all.into_iter().for_each(|one| ingress.give_back(one));
+        count
+    }
+
+    #[test]
+    fn memory_is_allocated_for_as_many_batches_as_there_were_within_bounds() {
+        let ingress = Ingress::new(8192, 4);
+        let spare_after = |count: usize, value: usize| {
+            let batch = |first: Revision| {
+                let change = || Change::put("k", vec![0; value]);
+                let mut records = (first..first + 4).map(|r| (r, change())).collect();
+                ingress.send(4, true, |batch| batch.append(&mut records, first + 3));
+                drop(ingress.receive());
+                spare(&ingress)
+            };
+            (0..count).map(|_| batch(1)).collect::<Vec<_>>()
+        };
+        assert_eq!(spare_after(8, 1), [0, 1, 0, 3, 2, 1, 0, 7]);
+        assert_eq!(spare_after(1000, 1).into_iter().max(), Some(SPARE - 1));
+        // One large message does not make all that come after it as large.
+        let ingress = Ingress::new(8192, 4);
+        for _ in 0..100 {
+            let change = || Change::put("k", vec![0; 500]);
+            let mut records = (1..=4000).map(|r| (r, change())).collect();
+            ingress.send(4000, true, |batch| batch.append(&mut records, 4000));
+            drop(ingress.receive());
+            assert_eq!(spare(&ingress), 0);
+        }
     }
 
     #[test]

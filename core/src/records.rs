@@ -105,6 +105,7 @@ impl Records {
     }
 
     /// Adds a change behind the others. What is long is shared with it, the rest is copied.
+    // See `Sender::one`.
     #[inline(always)]
     pub(crate) fn push(&mut self, revision: Revision, change: &Change) {
         let key = self.keep(&change.key);

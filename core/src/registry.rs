@@ -36,7 +36,7 @@ struct Entry {
 
 impl Parts for Slots<Entry> {
     fn part(&self, slot: Slot) -> &Part {
-        &self.get(slot).part
+        &self[slot].part
     }
 }
 
@@ -104,7 +104,7 @@ impl Registry {
                 filter: queue.filter,
             });
             let added = self.index.add(slot, &self.slots, hasher);
-            self.slots.get_mut(slot).position = added.position;
+            self.slots[slot].position = added.position;
             if added.is_first {
                 interest.raise(hasher, part);
             }
@@ -129,12 +129,13 @@ impl Registry {
         interest: &Interest,
         hasher: &KeyHasher,
     ) -> Option<Arc<Queue>> {
-        let entry = self.slots.find(first)?;
+        let entry = self.slots.get(first)?;
         if entry.queue.id != id {
             return None;
         }
         let queue = Arc::clone(&entry.queue);
         let slots = self.unions.remove(&first);
+        // Memory goes with those who used it, as in `Slots`.
         if slots.is_some() && self.unions.len() < self.unions.capacity() / 8 {
             self.unions.shrink_to(self.unions.len() * 2);
         }
@@ -167,10 +168,10 @@ impl Registry {
     }
 
     fn remove_slot(&mut self, slot: Slot, interest: &Interest, hasher: &KeyHasher) {
-        let position = self.slots.get(slot).position;
+        let position = self.slots[slot].position;
         let removed = self.index.remove(slot, position, &self.slots, hasher);
         if let Some(moved) = removed.moved {
-            self.slots.get_mut(moved).position = position;
+            self.slots[moved].position = position;
         }
         if removed.was_last {
             interest.lower(hasher, self.slots.part(slot));
@@ -226,7 +227,7 @@ impl Registry {
             let index = &self.index;
             index.matching(key, these, &self.slots, hasher, |slots| {
                 for &slot in slots {
-                    let entry = self.slots.get(slot);
+                    let entry = &self.slots[slot];
                     if entry.filter.passes(kind) {
                         found(nth, entry.watcher);
                     }
@@ -274,19 +275,19 @@ impl Registry {
     /// One round for each step of the way: the shorter a round, the more of its turns wait at once.
     fn warm(&self, hits: &[Hit], kinds: &[EventKind]) {
         let slots = || hits.iter().map(|hit| self.index.candidate(hit));
-        fetch(slots().map(|slot| self.slots.get(slot).filter as usize));
+        fetch(slots().map(|slot| self.slots[slot].filter as usize));
         let keys = slots().map(|slot| self.slots.bytes(slot).first().copied());
         fetch(keys.map(|first| usize::from(first.unwrap_or(0))));
         let kinds = hits.iter().map(|hit| kinds[hit.nth as usize]);
         let wanting = slots().zip(kinds).filter_map(|(slot, kind)| {
-            let entry = self.slots.get(slot);
+            let entry = &self.slots[slot];
             entry.filter.passes(kind).then(|| entry.queue.glance())
         });
         fetch(wanting);
     }
 
     pub(crate) fn queue(&self, watcher: Slot) -> &Arc<Queue> {
-        &self.slots.get(watcher).queue
+        &self.slots[watcher].queue
     }
 
     /// One above the largest slot in use.

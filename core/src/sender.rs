@@ -107,7 +107,7 @@ impl Sender {
 
     /// Publishes one change.
     ///
-    /// Each step on the way is inlined, and what is rare is kept out of it: publishing is bound by
+    /// What each event needs is inlined, and what is rare is kept out of it: publishing is bound by
     /// its instructions. One watcher gets a tenth more events by it, and an event takes a tenth
     /// less to publish, whether somebody wants it or not.
     pub(crate) fn one(

@@ -1,16 +1,20 @@
-//! Numbered places: a number that is given back is handed out again.
+//! A list of numbered places that comes and goes with what is in it.
 
-/// Stands for a part of a watcher's selector.
+use std::ops::{Index, IndexMut};
+
+/// The number of a place. In the registry it stands for a part of a watcher's selector.
 pub(crate) type Slot = u32;
 
-/// A list this short is kept.
+/// Memory for so few places is kept, whatever is in them.
 const SMALL: usize = 1024;
 
+/// Places, each with a number that is handed out again once it is free. The list ends with the last
+/// one taken.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     entries: Vec<Option<T>>,
-    /// Handed out last in, first out. Numbers of places that were cut off stay here; the list grows
-    /// only once this is empty, so none of them can have been handed out again.
+    /// Handed out last in, first out. A place that was cut off may still be here; the list grows
+    /// only once this is empty, so it cannot have been handed out again.
     free: Vec<Slot>,
 }
 
@@ -29,20 +33,8 @@ impl<T> Slots<T> {
         self.entries.len()
     }
 
-    pub(crate) fn find(&self, slot: Slot) -> Option<&T> {
+    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
         self.entries.get(slot as usize)?.as_ref()
-    }
-
-    pub(crate) fn get(&self, slot: Slot) -> &T {
-        self.entries[slot as usize]
-            .as_ref()
-            .expect("the slot is taken")
-    }
-
-    pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut T {
-        self.entries[slot as usize]
-            .as_mut()
-            .expect("the slot is taken")
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
@@ -62,8 +54,8 @@ impl<T> Slots<T> {
         slot
     }
 
-    /// Frees a place. With the last one the free ones before it go too, and the memory once three
-    /// quarters of the list have gone.
+    /// Frees a place. With the last one the free ones before it go too, and memory once less than a
+    /// quarter of it is used.
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
         let entry = self.entries.get_mut(slot as usize)?.take()?;
         if slot as usize + 1 < self.entries.len() {
@@ -80,6 +72,24 @@ impl<T> Slots<T> {
             self.free.shrink_to(len * 2);
         }
         Some(entry)
+    }
+}
+
+impl<T> Index<Slot> for Slots<T> {
+    type Output = T;
+
+    fn index(&self, slot: Slot) -> &T {
+        self.entries[slot as usize]
+            .as_ref()
+            .expect("the slot is taken")
+    }
+}
+
+impl<T> IndexMut<Slot> for Slots<T> {
+    fn index_mut(&mut self, slot: Slot) -> &mut T {
+        self.entries[slot as usize]
+            .as_mut()
+            .expect("the slot is taken")
     }
 }
 
@@ -112,19 +122,26 @@ mod tests {
         let mut taken = Vec::new();
         let mut seed = 1_u64;
         for round in 0..100_000 {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1);
             let random = (seed >> 33) as usize;
             // Crowds come and go.
-            if random % 100 < if round / 5_000 % 2 == 0 { 70 } else { 30 } {
+            let comes = if round / 5_000 % 2 == 0 { 70 } else { 30 };
+            if random % 100 < comes {
                 let slot = slots.insert(|slot| (slot, round));
                 taken.push((slot, round));
             } else if !taken.is_empty() {
                 let (slot, round) = taken.swap_remove(random % taken.len());
                 assert_eq!(slots.remove(slot), Some((slot, round)));
             }
+            if round % 2_500 == 0 {
+                let mut taken = taken.clone();
+                taken.sort_unstable();
+                assert!(slots.iter().map(|(_, entry)| entry).eq(&taken));
+                assert_eq!(
+                    slots.len(),
+                    taken.last().map_or(0, |last| last.0 as usize + 1)
+                );
+            }
         }
-        taken.sort_unstable();
-        let kept: Vec<_> = slots.iter().map(|(_, &entry)| entry).collect();
-        assert_eq!(kept, taken);
     }
 }

@@ -1,6 +1,6 @@
 //! The slots of equal parts.
 
-use super::Slot;
+use crate::slots::{Slot, Slots};
 
 /// Equal parts in four bytes. Mostly there is one, and this is its slot; otherwise they are a
 /// group, and this is its number.
@@ -14,8 +14,7 @@ const GROUP: u32 = 1 << 31;
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     /// None of those in use is empty.
-    groups: Vec<Vec<Slot>>,
-    free: Vec<u32>,
+    groups: Slots<Vec<Slot>>,
 }
 
 /// What adding a slot came to.
@@ -52,8 +51,8 @@ impl Members {
         (Self(slot), added)
     }
 
-    fn group(self) -> Option<usize> {
-        (self.0 & GROUP != 0).then_some((self.0 & !GROUP) as usize)
+    fn group(self) -> Option<u32> {
+        (self.0 & GROUP != 0).then_some(self.0 & !GROUP)
     }
 }
 
@@ -73,13 +72,9 @@ impl Groups {
 
     pub(crate) fn add(&mut self, members: &mut Members, slot: Slot) -> Added {
         let group = members.group().unwrap_or_else(|| {
-            let group = self.free.pop().unwrap_or_else(|| {
-                self.groups.push(Vec::new());
-                self.groups.len() as u32 - 1
-            });
-            self.groups[group as usize].push(members.0);
+            let group = self.groups.insert(|_| vec![members.0]);
             *members = Members(GROUP | group);
-            group as usize
+            group
         });
         let slots = &mut self.groups[group];
         slots.push(slot);
@@ -101,12 +96,10 @@ impl Groups {
         slots.swap_remove(position as usize);
         let moved = slots.get(position as usize).copied();
         if let [last] = slots[..] {
-            *slots = Vec::new();
-            self.free.push(group as u32);
+            self.groups.remove(group);
             *members = Members(last);
-            if self.free.len() == self.groups.len() {
-                *self = Self::default();
-            }
+        } else if slots.len() < slots.capacity() / 4 {
+            slots.shrink_to(slots.len() * 2);
         }
         Removed {
             moved,

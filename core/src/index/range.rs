@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hasher};
 
 use super::{Added, Groups, Members, Removed, Slot};
+use crate::slots::Slots;
 
 const NONE: u32 = u32::MAX;
 
@@ -26,8 +27,7 @@ struct Node {
 
 #[derive(Debug)]
 pub(crate) struct RangeIndex {
-    nodes: Vec<Option<Node>>,
-    free: Vec<u32>,
+    nodes: Slots<Node>,
     root: u32,
     /// Priorities must not be foreseen by whoever chooses the ranges.
     seed: foldhash::fast::RandomState,
@@ -37,8 +37,7 @@ pub(crate) struct RangeIndex {
 impl Default for RangeIndex {
     fn default() -> Self {
         Self {
-            nodes: Vec::new(),
-            free: Vec::new(),
+            nodes: Slots::default(),
             root: NONE,
             seed: foldhash::fast::RandomState::default(),
             drawn: 0,
@@ -57,19 +56,15 @@ fn compare_ends(one: Option<&[u8]>, two: Option<&[u8]>) -> Ordering {
 impl RangeIndex {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.nodes.len() - self.free.len()
+        self.nodes.iter().count()
     }
 
     fn node(&self, at: u32) -> &Node {
-        self.nodes[at as usize]
-            .as_ref()
-            .expect("a linked node is there")
+        &self.nodes[at]
     }
 
     fn node_mut(&mut self, at: u32) -> &mut Node {
-        self.nodes[at as usize]
-            .as_mut()
-            .expect("a linked node is there")
+        &mut self.nodes[at]
     }
 
     /// Where a range belongs relative to a node.
@@ -93,6 +88,7 @@ impl RangeIndex {
     }
 
     pub(crate) fn matching(&self, key: &[u8], found: &mut impl FnMut(Members)) {
+        // Mostly there are none, and this is asked for each event.
         if self.root != NONE {
             self.visit(self.root, key, found);
         }
@@ -128,8 +124,7 @@ impl RangeIndex {
         self.drawn += 1;
         let mut hasher = self.seed.build_hasher();
         hasher.write_u64(self.drawn);
-        let at = self.free.pop().unwrap_or(self.nodes.len() as u32);
-        let node = Node {
+        let at = self.nodes.insert(|at| Node {
             start: start.into(),
             end: end.map(Into::into),
             members,
@@ -137,12 +132,7 @@ impl RangeIndex {
             left: NONE,
             right: NONE,
             furthest: at,
-        };
-        if at as usize == self.nodes.len() {
-            self.nodes.push(Some(node));
-        } else {
-            self.nodes[at as usize] = Some(node);
-        }
+        });
         self.root = self.insert(self.root, at);
         added
     }
@@ -158,12 +148,7 @@ impl RangeIndex {
         let removed = groups.remove(&mut self.node_mut(at).members, position);
         if removed.was_last {
             self.root = self.unlink(self.root, start, end);
-            self.nodes[at as usize] = None;
-            self.free.push(at);
-            if self.root == NONE {
-                self.nodes = Vec::new();
-                self.free = Vec::new();
-            }
+            self.nodes.remove(at);
         }
         removed
     }
