@@ -71,14 +71,15 @@ impl Builder {
     /// a watcher that falls behind is told that it lagged.
     ///
     /// Memory is given back by the segment, of 256 events or a quarter of the history, whichever
-    /// is less: up to so many more are in memory than can be read.
+    /// is less: up to so many more are in memory than can be read. Memory for up to 32 segments to
+    /// come is kept at hand.
     pub fn history(mut self, events: usize) -> Self {
         self.history = events;
         self
     }
 
-    /// How many bytes the history holds at most: keys, values, previous values and about a
-    /// hundred bytes for each event. Default: 32 MiB.
+    /// How many bytes the history holds at most: keys, values, previous values and 32 bytes for each
+    /// event. Default: 32 MiB.
     pub fn history_bytes(mut self, bytes: usize) -> Self {
         self.history_bytes = bytes;
         self

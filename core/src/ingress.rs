@@ -302,28 +302,23 @@ mod tests {
 
     #[test]
     fn memory_is_allocated_for_as_many_batches_as_there_were_within_bounds() {
-        let ingress = Ingress::new(8192, 4);
-        let spare_after = |count: usize, value: usize| {
-            let batch = |first: Revision| {
-                let change = || Change::put("k", vec![0; value]);
-                let mut records = (first..first + 4).map(|r| (r, change())).collect();
-                ingress.send(4, true, |batch| batch.append(&mut records, first + 3));
-                drop(ingress.receive());
-                spare(&ingress)
-            };
-            (0..count).map(|_| batch(1)).collect::<Vec<_>>()
-        };
-        assert_eq!(spare_after(8, 1), [0, 1, 0, 3, 2, 1, 0, 7]);
-        assert_eq!(spare_after(1000, 1).into_iter().max(), Some(SPARE - 1));
-        // One large message does not make all that come after it as large.
-        let ingress = Ingress::new(8192, 4);
-        for _ in 0..100 {
-            let change = || Change::put("k", vec![0; 500]);
-            let mut records = (1..=4000).map(|r| (r, change())).collect();
-            ingress.send(4000, true, |batch| batch.append(&mut records, 4000));
+        let full = |events: u64, value: usize, ingress: &Ingress| {
+            let change = || Change::put("k", vec![0; value]);
+            let mut records = (1..=events).map(|revision| (revision, change())).collect();
+            ingress.send(events as usize, true, |batch| {
+                batch.append(&mut records, events);
+            });
             drop(ingress.receive());
-            assert_eq!(spare(&ingress), 0);
-        }
+            spare(ingress)
+        };
+        let ingress = Ingress::new(8192, 4);
+        let first: Vec<_> = (0..8).map(|_| full(4, 1, &ingress)).collect();
+        assert_eq!(first, [0, 1, 0, 3, 2, 1, 0, 7]);
+        let most = (0..1000).map(|_| full(4, 1, &ingress)).max();
+        assert_eq!(most, Some(SPARE - 1));
+        // Large ones are not allocated ahead.
+        let ingress = Ingress::new(8192, 4);
+        assert!((0..100).all(|_| full(4000, 500, &ingress) == 0));
     }
 
     #[test]
