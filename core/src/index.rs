@@ -238,19 +238,12 @@ mod tests {
     use super::*;
     use crate::Selector;
     use crate::key::Key;
+    use crate::random::next;
 
     impl Parts for Vec<Part> {
         fn part(&self, slot: Slot) -> &Part {
             &self[slot as usize]
         }
-    }
-
-    /// A small generator: the tests need variety, not quality.
-    fn next(state: &mut u64) -> u64 {
-        *state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        *state >> 33
     }
 
     fn bytes(state: &mut u64) -> Vec<u8> {

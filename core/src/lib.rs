@@ -40,6 +40,8 @@ mod models;
 mod options;
 mod publisher;
 mod queue;
+#[cfg(test)]
+mod random;
 mod records;
 mod registry;
 mod replay;

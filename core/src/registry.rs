@@ -94,6 +94,7 @@ impl Registry {
     ) -> Slot {
         let mut slots = Vec::new();
         let parts = selector.parts();
+        let is_union = parts.len() > 1;
         let mut first = None;
         for part in parts {
             let slot = self.slots.insert(|slot| Entry {
@@ -108,15 +109,15 @@ impl Registry {
             if added.is_first {
                 interest.raise(hasher, part);
             }
-            if parts.len() > 1 {
+            if is_union {
                 slots.push(slot);
             }
         }
         let first = first.expect("a selector has parts");
-        if parts.len() > 1 {
+        if is_union {
             self.unions.insert(first, slots.into());
         }
-        *self.count(first, parts.len() > 1) += 1;
+        *self.count(first, is_union) += 1;
         self.counts.total += 1;
         first
     }

@@ -96,6 +96,7 @@ impl<T> IndexMut<Slot> for Slots<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::next;
 
     #[test]
     fn a_crowd_leaves_no_places_behind_its_last_survivor() {
@@ -120,10 +121,9 @@ mod tests {
     fn no_number_is_handed_out_twice() {
         let mut slots = Slots::default();
         let mut taken = Vec::new();
-        let mut seed = 1_u64;
+        let mut seed = 1;
         for round in 0..100_000 {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1);
-            let random = (seed >> 33) as usize;
+            let random = next(&mut seed) as usize;
             // Crowds come and go.
             let comes = if round / 5_000 % 2 == 0 { 70 } else { 30 };
             if random % 100 < comes {

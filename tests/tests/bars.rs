@@ -138,21 +138,15 @@ fn a_crowd_beyond_the_caches_gets_what_a_scan_finds() {
     let key = |rng: &mut Rng| format!("k{:03}", rng.below(1000)).into_bytes();
     let crowd: Vec<_> = (0..20_000)
         .map(|_| {
-            let want = match rng.below(4) {
-                0 => Want::Prefix(key(&mut rng)),
-                1 => Want::Range(key(&mut rng), b"k999~".to_vec()),
-                2 => Want::Any(vec![
+            let want = match rng.below(200) {
+                // Few, as each of them wants half of all.
+                0 => Want::Range(key(&mut rng), b"k999~".to_vec()),
+                1..50 => Want::Prefix(key(&mut rng)),
+                50..100 => Want::Any(vec![
                     Want::Exact(key(&mut rng)),
                     Want::Prefix(key(&mut rng)),
                 ]),
                 _ => Want::Exact(key(&mut rng)),
-            };
-            // Of everything else there would be too much.
-            let is_range = matches!(want, Want::Range(..));
-            let want = if is_range && rng.below(50) > 0 {
-                Want::Exact(key(&mut rng))
-            } else {
-                want
             };
             let filter = [Filter::All, Filter::Puts, Filter::Deletes][rng.below(3) as usize];
             let options = WatchOptions::new().filter(filter).capacity(8192);

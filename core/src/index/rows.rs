@@ -219,15 +219,13 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random;
 
     /// Hashes of few homes, so that rows stray, also past the end.
     #[test]
     fn holds_what_a_list_holds_while_rows_come_and_go() {
         let mut state = 1_u64;
-        let mut next = |bound: u64| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
-            (state >> 33) % bound
-        };
+        let mut next = |bound: u64| random::next(&mut state) % bound;
         let (mut rows, mut list) = (Rows::default(), Vec::new());
         for round in 0..60_000_u32 {
             // Grows to some hundreds of rows and shrinks to few, several times.
