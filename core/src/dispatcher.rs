@@ -8,17 +8,20 @@ use std::fmt;
 use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::engine::{Aftermath, Engine, Note};
 use crate::error::{EndReason, Lagged};
 use crate::event::Revision;
 use crate::history::STEP_BYTES;
 use crate::options::Overflow;
+use crate::queue::Queue;
 use crate::records::Records;
 use crate::registry::Scratch;
 use crate::segment::{Picking, Run, SEGMENT_EVENTS, Segment};
 use crate::sender::STREAM;
 use crate::slots::Slot;
+use crate::sync;
 
 /// What whoever holds the dispatch lock works with: all of it scratch but `carry`.
 #[derive(Debug)]
@@ -56,6 +59,11 @@ const BUSY: u64 = STREAM as u64;
 /// So often it then lingers before it parks: a publisher that lost its core for a moment finds it
 /// lingering still.
 const PATIENCE: u32 = 5;
+
+/// For so long a receiver in a stream waits awake for its next batch: as long as the dispatcher
+/// lingers. Asleep, its core sleeps too, which costs little on a machine of one's own, and up to
+/// 150 µs where others share that core: one watcher then gets 1.1x to 1.4x the events by it.
+const LOOKOUT: Duration = Duration::from_micros(100);
 
 /// Scratch for four times as many watchers is kept.
 const FEW: usize = 64;
@@ -310,6 +318,20 @@ impl Engine {
         let helped = did.is_some_and(|did| did != Did::Nothing);
         self.helped.add(helped.into());
         helped
+    }
+
+    /// From a receiver that has dispatched a batch and handed it out: waits awake for the next one,
+    /// until [`LOOKOUT`] or the deadline is over. Returns whether it came, or something came into
+    /// this queue meanwhile.
+    ///
+    /// One receiver at a time does so: more would only take time from the publisher.
+    pub(crate) fn look_out(&self, queue: &Queue, deadline: Option<Instant>) -> bool {
+        let Some(_only) = self.lookout.try_lock() else {
+            return false;
+        };
+        let end = Instant::now() + LOOKOUT;
+        let end = deadline.map_or(end, |deadline| deadline.min(end));
+        sync::yield_until(end, || self.ingress.has_batch() || queue.len() > 0)
     }
 
     /// Dispatches what waits, on this thread.

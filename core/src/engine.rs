@@ -51,6 +51,8 @@ pub(crate) struct Engine {
     pub(crate) parker: Parker,
     /// How often a receiver has dispatched a batch: while they do, others keep out of their way.
     pub(crate) helped: Counter,
+    /// Held by the receiver that [looks out](Self::look_out) for the next batch.
+    pub(crate) lookout: Mutex<()>,
     /// Wakes that the publisher leaves to the dispatcher's thread.
     pub(crate) handed_over: Mutex<Wakes>,
     pub(crate) counters: Counters,
@@ -131,6 +133,7 @@ impl Engine {
             milestones: Milestones::new(),
             parker: Parker::new(),
             helped: Counter::default(),
+            lookout: Mutex::new(()),
             handed_over: Mutex::default(),
             counters: Counters::default(),
             next_watcher: AtomicU64::new(0),

@@ -13,6 +13,19 @@ mod imp {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
     pub(crate) use std::thread::{Thread, current, park, park_timeout};
 
+    use std::time::Instant;
+
+    /// Lets other threads run until it is there or the time is over. Returns whether it is there.
+    pub(crate) fn yield_until(end: Instant, is_there: impl Fn() -> bool) -> bool {
+        while !is_there() {
+            if Instant::now() >= end {
+                return false;
+            }
+            std::thread::yield_now();
+        }
+        true
+    }
+
     /// The bounded channel into the dispatcher. Only its operations that never wait are used:
     /// the waiting is the engine's own, so that a message can be left lying without a wake.
     #[derive(Debug)]
@@ -66,6 +79,11 @@ mod imp {
     /// The checkers have no clock: a wait with a timeout is over when they say so.
     pub(crate) fn park_timeout(_: std::time::Duration) {
         checker::thread::yield_now();
+    }
+
+    pub(crate) fn yield_until(_: std::time::Instant, is_there: impl Fn() -> bool) -> bool {
+        checker::thread::yield_now();
+        is_there()
     }
 
     #[derive(Debug, Default)]

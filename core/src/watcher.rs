@@ -66,6 +66,8 @@ pub struct Watcher {
     /// How many events of the first of these have been handed out.
     taken: usize,
     place: Place,
+    /// Whether it has dispatched a batch itself since it last waited.
+    helped: bool,
 }
 
 /// What there is to hand out.
@@ -95,6 +97,7 @@ impl Watcher {
             ready: Runs::default(),
             taken: 0,
             place: Place::default(),
+            helped: false,
         }
     }
 
@@ -329,6 +332,7 @@ impl Watcher {
         if let Taken::Empty { .. } = taken
             && self.engine.help()
         {
+            self.helped = true;
             taken = self.queue.take(&mut self.ready, waker);
         }
         match taken {
@@ -373,6 +377,10 @@ impl Watcher {
                 Found::Ready => return Ok(true),
                 Found::Again => continue,
                 Found::Empty { .. } => {}
+            }
+            let helped = mem::take(&mut self.helped);
+            if helped && self.engine.look_out(&self.queue, deadline) {
+                continue;
             }
             if self.queue.wait(Waiter::this_thread()) && !park_until(deadline) {
                 self.queue.stop_waiting();
@@ -471,5 +479,32 @@ impl Closer {
 impl fmt::Debug for Closer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Closer").field(&self.queue.id.0).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Builder, Change};
+
+    #[test]
+    fn one_receiver_looks_out_until_there_is_something_for_it() {
+        let built = Builder::new().inline(false).build();
+        let (mut publisher, hub, _dispatcher) = built.unwrap();
+        let watcher = hub.watch("k").unwrap();
+        let engine = &watcher.engine;
+        let mut publish = |key, count| {
+            for _ in 0..count {
+                publisher.publish(Change::put(key, "v")).unwrap();
+            }
+            engine.look_out(&watcher.queue, None)
+        };
+        assert!(!publish("other", 255), "this is no whole batch");
+        assert!(publish("other", 2), "a batch waits to be dispatched");
+        engine.drain();
+        assert!(!publish("k", 1), "it is not dispatched yet");
+        engine.drain();
+        assert!(publish("other", 0), "an event is in the queue");
+        let _other = engine.lookout.lock();
+        assert!(!publish("k", 300), "another receiver looks out");
     }
 }
