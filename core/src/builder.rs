@@ -129,9 +129,9 @@ impl Builder {
     /// receivers dispatch: fewer wakes, and more than twice as many events a second.
     ///
     /// A receive that finds nothing to receive, while 256 events wait to be dispatched and nobody
-    /// else is at it, dispatches these before it waits, whomever they concern. A blocking receive
-    /// that then has to wait stays awake for up to 100 µs, letting other threads run first; of an
-    /// engine's receivers, one at a time does.
+    /// else is at it, dispatches these before it waits, whomever they concern. A watcher that got its
+    /// last events that way first waits awake, for about 100 µs, in its next blocking receive that
+    /// has to wait, and lets other threads run meanwhile; of an engine's watchers, one at a time.
     pub fn inline(mut self, allowed: bool) -> Self {
         self.inline = allowed;
         self

@@ -22,6 +22,7 @@ use crate::segment::{Picking, Run, SEGMENT_EVENTS, Segment};
 use crate::sender::STREAM;
 use crate::slots::Slot;
 use crate::sync;
+use crate::wait::LINGER;
 
 /// What whoever holds the dispatch lock works with: all of it scratch but `carry`.
 #[derive(Debug)]
@@ -60,10 +61,10 @@ const BUSY: u64 = STREAM as u64;
 /// lingering still.
 const PATIENCE: u32 = 5;
 
-/// For so long a receiver in a stream waits awake for its next batch: as long as the dispatcher
-/// lingers. Asleep, its core sleeps too, which costs little on a machine of one's own, and up to
-/// 150 µs where others share that core: one watcher then gets 1.1x to 1.4x the events by it.
-const LOOKOUT: Duration = Duration::from_micros(100);
+/// For so long a receiver in a stream waits awake for its next batch. To wake a core that sleeps
+/// takes up to 150 µs where others share it: one watcher gets 1.1x to 1.4x the events there by
+/// staying awake, and as many as before on a machine of one's own.
+const LOOKOUT: Duration = LINGER;
 
 /// Scratch for four times as many watchers is kept.
 const FEW: usize = 64;
@@ -320,9 +321,9 @@ impl Engine {
         helped
     }
 
-    /// From a receiver that has dispatched a batch and handed it out: waits awake for the next one,
-    /// until [`LOOKOUT`] or the deadline is over. Returns whether it came, or something came into
-    /// this queue meanwhile.
+    /// From a receiver that has handed out what it dispatched itself: waits awake for the next
+    /// batch, until [`LOOKOUT`] or the deadline is over. Returns whether one waits to be dispatched,
+    /// or this queue is not waited for any more.
     ///
     /// One receiver at a time does so: more would only take time from the publisher.
     pub(crate) fn look_out(&self, queue: &Queue, deadline: Option<Instant>) -> bool {
@@ -331,7 +332,7 @@ impl Engine {
         };
         let end = Instant::now() + LOOKOUT;
         let end = deadline.map_or(end, |deadline| deadline.min(end));
-        sync::yield_until(end, || self.ingress.has_batch() || queue.len() > 0)
+        sync::yield_until(end, || self.ingress.has_batch() || !queue.is_waited_for())
     }
 
     /// Dispatches what waits, on this thread.

@@ -69,6 +69,12 @@ struct State {
     waiter: Option<Waiter>,
 }
 
+impl State {
+    fn is_waited_for(&self) -> bool {
+        self.runs.is_empty() && !self.behind && self.end == End::NONE
+    }
+}
+
 /// What a watcher finds in its queue.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -283,10 +289,15 @@ impl Queue {
         Taken::Empty { awaited }
     }
 
+    /// Whether a watcher has to wait.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.state.lock().is_waited_for()
+    }
+
     /// Leaves a waiter, unless there is something to take. Returns whether it was left.
     pub(crate) fn wait(&self, waiter: Waiter) -> bool {
         let mut state = self.state.lock();
-        if !state.runs.is_empty() || state.behind || state.end != End::NONE {
+        if !state.is_waited_for() {
             drop(state);
             drop(waiter);
             return false;

@@ -1,4 +1,4 @@
-//! The locks, atomics and thread parking that the engine is built on, in one place, so that a
+//! The locks, atomics, thread parking and yielding that the engine is built on, in one place, so that a
 //! model checker can stand in for them: `--cfg kvwatch_loom` and `--cfg kvwatch_shuttle`.
 //!
 //! Whatever carries a wake-up or hands data over comes from here. Plain counters that only
@@ -15,15 +15,16 @@ mod imp {
 
     use std::time::Instant;
 
-    /// Lets other threads run until it is there or the time is over. Returns whether it is there.
+    /// Lets other threads run until it is there or the time is over. Returns whether it was there
+    /// in time.
     pub(crate) fn yield_until(end: Instant, is_there: impl Fn() -> bool) -> bool {
-        while !is_there() {
-            if Instant::now() >= end {
-                return false;
+        while Instant::now() < end {
+            if is_there() {
+                return true;
             }
             std::thread::yield_now();
         }
-        true
+        false
     }
 
     /// The bounded channel into the dispatcher. Only its operations that never wait are used:
@@ -81,6 +82,7 @@ mod imp {
         checker::thread::yield_now();
     }
 
+    /// Over as soon as that one.
     pub(crate) fn yield_until(_: std::time::Instant, is_there: impl Fn() -> bool) -> bool {
         checker::thread::yield_now();
         is_there()

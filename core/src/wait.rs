@@ -123,7 +123,7 @@ pub(crate) struct Parker {
 
 /// For how long the dispatcher lingers: what is left lying for it waits this long at most, or twice
 /// as long where receivers dispatch.
-const LINGER: Duration = Duration::from_micros(100);
+pub(crate) const LINGER: Duration = Duration::from_micros(100);
 
 const ABSENT: u8 = 0;
 const RUNNING: u8 = 1;

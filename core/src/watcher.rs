@@ -66,8 +66,8 @@ pub struct Watcher {
     /// How many events of the first of these have been handed out.
     taken: usize,
     place: Place,
-    /// Whether it has dispatched a batch itself since it last waited.
-    helped: bool,
+    /// Whether it has dispatched itself what it took last.
+    in_stream: bool,
 }
 
 /// What there is to hand out.
@@ -97,7 +97,7 @@ impl Watcher {
             ready: Runs::default(),
             taken: 0,
             place: Place::default(),
-            helped: false,
+            in_stream: false,
         }
     }
 
@@ -329,14 +329,15 @@ impl Watcher {
             return Ok(Found::Ready);
         }
         let mut taken = self.queue.take(&mut self.ready, waker);
-        if let Taken::Empty { .. } = taken
-            && self.engine.help()
-        {
-            self.helped = true;
+        let helped = matches!(taken, Taken::Empty { .. }) && self.engine.help();
+        if helped {
             taken = self.queue.take(&mut self.ready, waker);
         }
         match taken {
-            Taken::Runs => Ok(Found::Ready),
+            Taken::Runs => {
+                self.in_stream = helped;
+                Ok(Found::Ready)
+            }
             Taken::Empty { awaited } => Ok(Found::Empty { awaited }),
             Taken::Ended(reason) => Err(RecvError::Closed(reason)),
             Taken::Behind(next) => {
@@ -378,8 +379,7 @@ impl Watcher {
                 Found::Again => continue,
                 Found::Empty { .. } => {}
             }
-            let helped = mem::take(&mut self.helped);
-            if helped && self.engine.look_out(&self.queue, deadline) {
+            if mem::take(&mut self.in_stream) && self.engine.look_out(&self.queue, deadline) {
                 continue;
             }
             if self.queue.wait(Waiter::this_thread()) && !park_until(deadline) {
@@ -484,10 +484,12 @@ impl fmt::Debug for Closer {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Builder, Change};
+    use std::time::{Duration, Instant};
+
+    use crate::{Builder, Change, RecvTimeoutError};
 
     #[test]
-    fn one_receiver_looks_out_until_there_is_something_for_it() {
+    fn one_receiver_looks_out_until_a_batch_waits_or_its_own_wait_is_over() {
         let built = Builder::new().inline(false).build();
         let (mut publisher, hub, _dispatcher) = built.unwrap();
         let watcher = hub.watch("k").unwrap();
@@ -498,13 +500,37 @@ mod tests {
             }
             engine.look_out(&watcher.queue, None)
         };
+        let closer = watcher.closer();
         assert!(!publish("other", 255), "this is no whole batch");
         assert!(publish("other", 2), "a batch waits to be dispatched");
         engine.drain();
         assert!(!publish("k", 1), "it is not dispatched yet");
         engine.drain();
         assert!(publish("other", 0), "an event is in the queue");
+        closer.close();
+        assert!(publish("other", 0), "it is closed");
+        assert!(publish("other", 300), "a batch waits again");
+        let now = Some(Instant::now());
+        assert!(
+            !engine.look_out(&watcher.queue, now),
+            "the deadline is over"
+        );
         let _other = engine.lookout.lock();
-        assert!(!publish("k", 300), "another receiver looks out");
+        assert!(!publish("other", 0), "another receiver looks out");
+    }
+
+    #[test]
+    fn who_gets_nothing_from_a_stream_does_not_stay_awake_to_dispatch_it() {
+        let (mut publisher, hub, _dispatcher) = Builder::new().build().unwrap();
+        let mut quiet = hub.watch("quiet").unwrap();
+        let _other = hub.watch("other").unwrap();
+        // Where a dispatcher runs, what comes in a stream is left to it.
+        quiet.engine.parker.adopt();
+        for _ in 0..2000 {
+            publisher.publish(Change::put("other", "v")).unwrap();
+        }
+        let received = quiet.recv_timeout(Duration::from_millis(5));
+        assert_eq!(received, Err(RecvTimeoutError::Timeout));
+        assert!(quiet.engine.ingress.has_batch(), "it has dispatched two");
     }
 }

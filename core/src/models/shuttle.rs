@@ -123,6 +123,8 @@ fn engine(builder: impl Fn() -> Builder + Send + Sync + Clone + 'static, receivi
 fn reliable_on_the_live_path() {
     engine(|| Builder::new().inline(false), Receiving::Blocking);
     engine(Builder::new, Receiving::Polling);
+    // Each event is a batch: receivers dispatch too, and look out.
+    engine(|| Builder::new().history(3), Receiving::Blocking);
 }
 
 #[test]
