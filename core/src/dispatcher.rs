@@ -323,7 +323,7 @@ impl Engine {
 
     /// From a receiver that has handed out what it dispatched itself: waits awake for the next
     /// batch, until [`LOOKOUT`] or the deadline is over. Returns whether one waits to be dispatched,
-    /// or this queue is not waited for any more.
+    /// or this queue is not idle any more.
     ///
     /// One receiver at a time does so: more would only take time from the publisher.
     pub(crate) fn look_out(&self, queue: &Queue, deadline: Option<Instant>) -> bool {
@@ -332,7 +332,7 @@ impl Engine {
         };
         let end = Instant::now() + LOOKOUT;
         let end = deadline.map_or(end, |deadline| deadline.min(end));
-        sync::yield_until(end, || self.ingress.has_batch() || !queue.is_waited_for())
+        sync::yield_until(end, || self.ingress.has_batch() || !queue.is_idle())
     }
 
     /// Dispatches what waits, on this thread.

@@ -70,7 +70,8 @@ struct State {
 }
 
 impl State {
-    fn is_waited_for(&self) -> bool {
+    /// Nothing to take, nothing to read on from, no end to report.
+    fn is_idle(&self) -> bool {
         self.runs.is_empty() && !self.behind && self.end == End::NONE
     }
 }
@@ -289,15 +290,15 @@ impl Queue {
         Taken::Empty { awaited }
     }
 
-    /// Whether a watcher has to wait.
-    pub(crate) fn is_waited_for(&self) -> bool {
-        self.state.lock().is_waited_for()
+    /// Whether its watcher has to wait.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state.lock().is_idle()
     }
 
     /// Leaves a waiter, unless there is something to take. Returns whether it was left.
     pub(crate) fn wait(&self, waiter: Waiter) -> bool {
         let mut state = self.state.lock();
-        if !state.is_waited_for() {
+        if !state.is_idle() {
             drop(state);
             drop(waiter);
             return false;

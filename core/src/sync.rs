@@ -1,5 +1,5 @@
-//! The locks, atomics, thread parking and yielding that the engine is built on, in one place, so that a
-//! model checker can stand in for them: `--cfg kvwatch_loom` and `--cfg kvwatch_shuttle`.
+//! The locks, atomics, thread parking and yielding that the engine is built on, in one place, so
+//! that a model checker can stand in for them: `--cfg kvwatch_loom` and `--cfg kvwatch_shuttle`.
 //!
 //! Whatever carries a wake-up or hands data over comes from here. Plain counters that only
 //! statistics read come from `std`: their order carries nothing. Reference counts stay `std`'s

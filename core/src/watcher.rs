@@ -66,7 +66,7 @@ pub struct Watcher {
     /// How many events of the first of these have been handed out.
     taken: usize,
     place: Place,
-    /// Whether it has dispatched itself what it took last.
+    /// Whether it has dispatched itself what it took out of its queue last.
     in_stream: bool,
 }
 
