@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 
 use crate::builder::Builder;
-use crate::dispatcher::Dispatching;
 use crate::error::{End, EndReason};
 use crate::event::Revision;
 use crate::history::History;
@@ -34,6 +33,7 @@ use crate::segment::{SEGMENT_EVENTS, Segment};
 use crate::selector::Selector;
 use crate::slots::Slot;
 use crate::stats::{Counter, Counters};
+use crate::step::Dispatching;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, RwLock};
 use crate::wait::{Parker, Wakes};
 

@@ -51,6 +51,7 @@ mod selector;
 mod sender;
 mod slots;
 mod stats;
+mod step;
 mod sync;
 mod wait;
 mod watcher;

@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::chunk::Chunk;
-use crate::dispatcher::Did;
 use crate::engine::{Aftermath, Engine};
 use crate::error::{EndReason, Lagged, PublishError, PublishErrorKind};
 use crate::event::{Change, MAX_REVISION, Revision};
 use crate::publisher::Lossy;
+use crate::step::Did;
 use crate::wait::{Waiter, park_until};
 
 /// Events that nobody watches wake nobody; once this many may wait, the publisher dispatches them
