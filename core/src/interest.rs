@@ -35,7 +35,7 @@ pub(crate) struct Interest {
 #[derive(Debug)]
 struct Counters {
     bits: Box<[AtomicU64]>,
-    /// Only used under the registry's write lock.
+    /// Only used under the registry's write lock; the bits are only written under it.
     counts: Box<[AtomicU32]>,
 }
 
@@ -60,7 +60,8 @@ impl Counters {
         let before = self.counts[at].load(Relaxed);
         self.counts[at].store(before + 1, Relaxed);
         if before == 0 {
-            self.bits[at / 64].fetch_or(1 << (at % 64), SeqCst);
+            let word = &self.bits[at / 64];
+            word.store(word.load(Relaxed) | 1 << (at % 64), SeqCst);
         }
     }
 
@@ -68,7 +69,9 @@ impl Counters {
         let after = self.counts[at].load(Relaxed) - 1;
         self.counts[at].store(after, Relaxed);
         if after == 0 {
-            self.bits[at / 64].fetch_and(!(1 << (at % 64)), SeqCst);
+            let word = &self.bits[at / 64];
+            // Who still sees the bit looks for nobody, and that is all.
+            word.store(word.load(Relaxed) & !(1 << (at % 64)), Relaxed);
         }
     }
 }

@@ -134,7 +134,6 @@ impl Registry {
         if entry.queue.id != id {
             return None;
         }
-        let queue = Arc::clone(&entry.queue);
         let slots = self.unions.remove(&first);
         // Memory goes with those who used it, as in `Slots`.
         if slots.is_some() && self.unions.len() < self.unions.capacity() / 8 {
@@ -142,15 +141,11 @@ impl Registry {
         }
         *self.count(first, slots.is_some()) -= 1;
         self.counts.total -= 1;
+        let mut remove = |slot| self.remove_slot(slot, interest, hasher).queue;
         match slots {
-            Some(slots) => {
-                for slot in slots {
-                    self.remove_slot(slot, interest, hasher);
-                }
-            }
-            None => self.remove_slot(first, interest, hasher),
+            Some(slots) => slots.into_iter().map(remove).last(),
+            None => Some(remove(first)),
         }
-        Some(queue)
     }
 
     /// How many watchers are of this one's kind.
@@ -168,7 +163,7 @@ impl Registry {
         }
     }
 
-    fn remove_slot(&mut self, slot: Slot, interest: &Interest, hasher: &KeyHasher) {
+    fn remove_slot(&mut self, slot: Slot, interest: &Interest, hasher: &KeyHasher) -> Entry {
         let position = self.slots[slot].position;
         let removed = self.index.remove(slot, position, &self.slots, hasher);
         if let Some(moved) = removed.moved {
@@ -177,7 +172,7 @@ impl Registry {
         if removed.was_last {
             interest.lower(hasher, self.slots.part(slot));
         }
-        self.slots.remove(slot);
+        self.slots.remove(slot).expect("the slot is taken")
     }
 
     /// Takes every watcher out and admits none any more. Returns who was there.

@@ -212,14 +212,6 @@ mod sequential {
                 ) -> Result<$value, $value> {
                     self.0.compare_exchange(current, new, success, failure)
                 }
-
-                pub(crate) fn fetch_or(&self, value: $value, order: Ordering) -> $value {
-                    self.0.fetch_or(value, order)
-                }
-
-                pub(crate) fn fetch_and(&self, value: $value, order: Ordering) -> $value {
-                    self.0.fetch_and(value, order)
-                }
             }
         )*};
     }
