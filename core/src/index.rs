@@ -21,7 +21,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::selector::Part;
 use crate::slots::Slot;
-use exact::{KeyTable, short};
+use exact::KeyTable;
 use members::{Added, Groups, Members, Removed};
 use prefix::PrefixIndex;
 use range::RangeIndex;
@@ -30,6 +30,9 @@ use range::RangeIndex;
 /// more in each table.
 pub(crate) trait Parts {
     fn part(&self, slot: Slot) -> &Part;
+
+    /// The [hash](KeyHasher::part) of that part.
+    fn hash(&self, slot: Slot) -> u32;
 
     /// The key of an exact part or the bytes of a prefix.
     fn bytes(&self, slot: Slot) -> &[u8] {
@@ -45,10 +48,21 @@ pub(crate) trait Parts {
 pub(crate) struct KeyHasher(foldhash::fast::RandomState);
 
 impl KeyHasher {
-    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+    /// Never 0: that stands for no key.
+    pub(crate) fn hash(&self, key: &[u8]) -> u32 {
         let mut hasher = self.0.build_hasher();
         hasher.write(key);
-        hasher.finish()
+        (hasher.finish() as u32).max(1)
+    }
+
+    /// The hash of an exact key or of a prefix; 0 for what is not found by one. The registry keeps
+    /// it: index and interest would hash the bytes four times from a watcher's coming to its going,
+    /// and a fourteenth fewer could come and go.
+    pub(crate) fn part(&self, part: &Part) -> u32 {
+        match part {
+            Part::Exact(bytes) | Part::Prefix(bytes) => self.hash(bytes),
+            Part::Range(_) | Part::From(_) | Part::All => 0,
+        }
     }
 }
 
@@ -85,11 +99,11 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    pub(crate) fn add(&mut self, slot: Slot, parts: &impl Parts, hasher: &KeyHasher) -> Added {
+    pub(crate) fn add(&mut self, slot: Slot, parts: &impl Parts) -> Added {
         let groups = &mut self.groups;
         match parts.part(slot) {
-            Part::Exact(_) => self.exact.add(slot, groups, parts, hasher),
-            Part::Prefix(_) => self.prefix.add(slot, groups, parts, hasher),
+            Part::Exact(_) => self.exact.add(slot, groups, parts),
+            Part::Prefix(_) => self.prefix.add(slot, groups, parts),
             Part::Range(bounds) => self.range.add(&bounds.0, Some(&bounds.1), slot, groups),
             Part::From(start) => self.range.add(start, None, slot, groups),
             Part::All => match &mut self.all {
@@ -104,17 +118,11 @@ impl Index {
     }
 
     /// Takes out the slot that stands at `position` among its equals.
-    pub(crate) fn remove(
-        &mut self,
-        slot: Slot,
-        position: u32,
-        parts: &impl Parts,
-        hasher: &KeyHasher,
-    ) -> Removed {
+    pub(crate) fn remove(&mut self, slot: Slot, position: u32, parts: &impl Parts) -> Removed {
         let groups = &mut self.groups;
         match parts.part(slot) {
-            Part::Exact(_) => self.exact.remove(slot, position, groups, parts, hasher),
-            Part::Prefix(_) => self.prefix.remove(slot, position, groups, parts, hasher),
+            Part::Exact(_) => self.exact.remove(slot, position, groups, parts),
+            Part::Prefix(_) => self.prefix.remove(slot, position, groups, parts),
             Part::Range(bounds) => {
                 let end = Some(&bounds.1[..]);
                 self.range.remove(&bounds.0, end, position, groups)
@@ -144,14 +152,14 @@ impl Index {
         if self.exact.len() > 0 {
             ask(Probe {
                 nth,
-                hash: short(hasher, key),
+                hash: hasher.hash(key),
                 table: EXACT,
             });
         }
         for (table, beginning) in self.prefix.beginnings(key) {
             ask(Probe {
                 nth,
-                hash: short(hasher, beginning),
+                hash: hasher.hash(beginning),
                 table,
             });
         }
@@ -240,10 +248,23 @@ mod tests {
     use crate::key::Key;
     use crate::random::next;
 
-    impl Parts for Vec<Part> {
+    /// Each with its hash.
+    type Hashed = Vec<(Part, u32)>;
+
+    impl Parts for Hashed {
         fn part(&self, slot: Slot) -> &Part {
-            &self[slot as usize]
+            &self[slot as usize].0
         }
+
+        fn hash(&self, slot: Slot) -> u32 {
+            self[slot as usize].1
+        }
+    }
+
+    fn hashed(hasher: &KeyHasher, parts: impl Iterator<Item = Part>) -> Hashed {
+        parts
+            .map(|part| (part.clone(), hasher.part(&part)))
+            .collect()
     }
 
     fn bytes(state: &mut u64) -> Vec<u8> {
@@ -265,7 +286,7 @@ mod tests {
         }
     }
 
-    fn found(index: &Index, parts: &Vec<Part>, hasher: &KeyHasher, key: &[u8]) -> Vec<Slot> {
+    fn found(index: &Index, parts: &Hashed, hasher: &KeyHasher, key: &[u8]) -> Vec<Slot> {
         let (mut hits, mut slots) = (Vec::new(), Vec::new());
         index.probes(0, key, hasher, |probe| hits.extend(index.probe(probe)));
         index.matching(key, &hits, parts, hasher, |members| slots.extend(members));
@@ -278,7 +299,7 @@ mod tests {
         let mut seen = std::collections::HashMap::new();
         let keys = (0_u64..).map(|number| Key::from(&number.to_le_bytes()[..]));
         for key in keys {
-            if let Some(other) = seen.insert(hasher.hash(&key) as u32, key.clone()) {
+            if let Some(other) = seen.insert(hasher.hash(&key), key.clone()) {
                 return [other, key];
             }
         }
@@ -290,16 +311,16 @@ mod tests {
         let hasher = KeyHasher::default();
         let twins = twins(&hasher);
         for part in [Part::Exact, Part::Prefix] {
-            let parts: Vec<Part> = twins.iter().cloned().map(part).collect();
+            let parts = hashed(&hasher, twins.iter().cloned().map(part));
             let mut index = Index::default();
             for slot in [0, 1] {
-                assert!(index.add(slot, &parts, &hasher).is_first);
+                assert!(index.add(slot, &parts).is_first);
             }
             for slot in [0, 1] {
                 let own = &twins[slot as usize];
                 assert_eq!(found(&index, &parts, &hasher, own), [slot]);
             }
-            assert!(index.remove(0, 0, &parts, &hasher).was_last);
+            assert!(index.remove(0, 0, &parts).was_last);
             assert_eq!(found(&index, &parts, &hasher, &twins[0]), []);
             assert_eq!(found(&index, &parts, &hasher, &twins[1]), [1]);
         }
@@ -308,20 +329,19 @@ mod tests {
     #[test]
     fn finds_what_a_scan_finds_while_slots_come_and_go() {
         let (mut index, hasher, mut seed) = (Index::default(), KeyHasher::default(), 1);
-        let parts: Vec<Part> = (0..400)
-            .map(|_| selector(&mut seed).parts()[0].clone())
-            .collect();
+        let any = (0..400).map(|_| selector(&mut seed).parts()[0].clone());
+        let parts = hashed(&hasher, any);
         let mut positions: Vec<Option<u32>> = vec![None; parts.len()];
         for round in 0..20_000 {
             let slot = (next(&mut seed) % 400) as Slot;
-            let same = |part: &Part, positions: &[Option<u32>]| {
+            let same = |part: &(Part, u32), positions: &[Option<u32>]| {
                 let pairs = parts.iter().zip(positions);
                 pairs
                     .filter(|(other, at)| *other == part && at.is_some())
                     .count()
             };
             if let Some(position) = positions[slot as usize].take() {
-                let removed = index.remove(slot, position, &parts, &hasher);
+                let removed = index.remove(slot, position, &parts);
                 let left = same(&parts[slot as usize], &positions);
                 assert_eq!(removed.was_last, left == 0);
                 if let Some(moved) = removed.moved {
@@ -329,7 +349,7 @@ mod tests {
                 }
             } else {
                 let before = same(&parts[slot as usize], &positions);
-                let added = index.add(slot, &parts, &hasher);
+                let added = index.add(slot, &parts);
                 assert_eq!(added.is_first, before == 0);
                 positions[slot as usize] = Some(added.position);
             }
@@ -337,14 +357,14 @@ mod tests {
                 let key = bytes(&mut seed);
                 let scan: Vec<Slot> = (0..400)
                     .filter(|&slot| positions[slot as usize].is_some())
-                    .filter(|&slot| parts[slot as usize].matches(&key))
+                    .filter(|&slot| parts[slot as usize].0.matches(&key))
                     .collect();
                 assert_eq!(found(&index, &parts, &hasher, &key), scan, "{key:?}");
             }
         }
         for slot in 0..400 {
             if let Some(position) = positions[slot as usize].take() {
-                let removed = index.remove(slot, position, &parts, &hasher);
+                let removed = index.remove(slot, position, &parts);
                 if let Some(moved) = removed.moved {
                     positions[moved as usize] = Some(position);
                 }

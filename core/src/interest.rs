@@ -76,9 +76,9 @@ impl Counters {
     }
 }
 
-/// The counter of an exact key or of a prefix.
-fn hash(hasher: &KeyHasher, bytes: &[u8]) -> usize {
-    hasher.hash(bytes) as usize % COUNTERS
+/// The counter of an exact key or of a prefix of this hash.
+fn counter(hash: u32) -> usize {
+    hash as usize % COUNTERS
 }
 
 fn first_byte(key: &[u8]) -> usize {
@@ -99,7 +99,7 @@ impl Interest {
     pub(crate) fn wants(&self, hasher: &KeyHasher, key: &[u8]) -> bool {
         if self.everything.is_raised(0)
             || self.first_bytes.is_raised(first_byte(key))
-            || self.hashes.is_raised(hash(hasher, key))
+            || self.hashes.is_raised(counter(hasher.hash(key)))
         {
             return true;
         }
@@ -109,7 +109,8 @@ impl Interest {
             if length > key.len() {
                 return false;
             }
-            if self.hashes.is_raised(hash(hasher, &key[..length])) {
+            let hash = hasher.hash(&key[..length]);
+            if self.hashes.is_raised(counter(hash)) {
                 return true;
             }
             lengths &= lengths - 1;
@@ -117,24 +118,34 @@ impl Interest {
         false
     }
 
-    /// Somebody watches this. Called under the registry's write lock.
-    pub(crate) fn raise(&self, hasher: &KeyHasher, part: &Part) {
-        self.each_counter(hasher, part, Counters::raise);
+    /// Somebody watches this, which has this [hash](KeyHasher::part). Called under the registry's
+    /// write lock.
+    pub(crate) fn raise(&self, hasher: &KeyHasher, part: &Part, hash: u32) {
+        self.each_counter(hasher, part, hash, Counters::raise);
     }
 
     /// Takes back one [`raise`](Self::raise) of the same part.
-    pub(crate) fn lower(&self, hasher: &KeyHasher, part: &Part) {
-        self.each_counter(hasher, part, Counters::lower);
+    pub(crate) fn lower(&self, hasher: &KeyHasher, part: &Part, hash: u32) {
+        self.each_counter(hasher, part, hash, Counters::lower);
     }
 
     /// Every counter that this part counts in.
-    fn each_counter(&self, hasher: &KeyHasher, part: &Part, count: impl Fn(&Counters, usize)) {
+    fn each_counter(
+        &self,
+        hasher: &KeyHasher,
+        part: &Part,
+        hash: u32,
+        count: impl Fn(&Counters, usize),
+    ) {
         match part {
-            Part::Exact(key) => count(&self.hashes, hash(hasher, key)),
+            Part::Exact(_) => count(&self.hashes, counter(hash)),
             Part::Prefix(prefix) => {
-                let counted = &prefix[..prefix.len().min(LONGEST)];
-                count(&self.hashes, hash(hasher, counted));
-                count(&self.lengths, counted.len());
+                let (hash, length) = match prefix.get(..LONGEST) {
+                    Some(counted) => (hasher.hash(counted), LONGEST),
+                    None => (hash, prefix.len()),
+                };
+                count(&self.hashes, counter(hash));
+                count(&self.lengths, length);
             }
             Part::Range(bounds) => {
                 first_bytes(&bounds.0, Some(&bounds.1)).for_each(|at| count(&self.first_bytes, at));
@@ -168,6 +179,8 @@ mod tests {
     #[test]
     fn never_denies_what_a_selector_matches_and_forgets_what_is_taken_back() {
         let (interest, hasher) = (Interest::new(), KeyHasher::default());
+        let raise = |part: &Part| interest.raise(&hasher, part, hasher.part(part));
+        let lower = |part: &Part| interest.lower(&hasher, part, hasher.part(part));
         let long = [7; 200];
         let selectors = [
             Selector::exact(""),
@@ -199,9 +212,7 @@ mod tests {
         ];
         for selector in &selectors {
             let parts = parts(std::slice::from_ref(selector));
-            for part in &parts {
-                interest.raise(&hasher, part);
-            }
+            parts.iter().for_each(raise);
             for key in keys {
                 assert!(
                     interest.wants(&hasher, key) || !selector.matches(key),
@@ -209,20 +220,16 @@ mod tests {
                 );
             }
             assert!(!interest.wants(&hasher, b"nobody/wants/this"));
-            for part in &parts {
-                interest.lower(&hasher, part);
-            }
+            parts.iter().for_each(lower);
             for key in keys {
                 assert!(!interest.wants(&hasher, key), "{selector:?} is gone");
             }
         }
         // Some share a counter: one that goes does not take another with it.
         let raised = parts(&selectors);
-        for part in &raised {
-            interest.raise(&hasher, part);
-        }
+        raised.iter().for_each(raise);
         for (part, left) in raised.iter().zip(1..) {
-            interest.lower(&hasher, part);
+            lower(part);
             for key in keys {
                 let is_wanted = selectors[left..].iter().any(|s| s.matches(key));
                 assert!(interest.wants(&hasher, key) || !is_wanted, "{key:?}");
@@ -231,7 +238,7 @@ mod tests {
         for key in keys {
             assert!(!interest.wants(&hasher, key), "all are gone");
         }
-        interest.raise(&hasher, &Part::All);
+        raise(&Part::All);
         assert!(interest.wants(&hasher, b"anything"));
     }
 }

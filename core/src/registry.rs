@@ -30,6 +30,8 @@ struct Entry {
     watcher: Slot,
     /// Where the index keeps it among its equals.
     position: u32,
+    /// The part's, for the index and the interest.
+    hash: u32,
     /// The watcher's, here to be at hand.
     filter: Filter,
 }
@@ -37,6 +39,10 @@ struct Entry {
 impl Parts for Slots<Entry> {
     fn part(&self, slot: Slot) -> &Part {
         &self[slot].part
+    }
+
+    fn hash(&self, slot: Slot) -> u32 {
+        self[slot].hash
     }
 }
 
@@ -97,17 +103,19 @@ impl Registry {
         let is_union = parts.len() > 1;
         let mut first = None;
         for part in parts {
+            let hash = hasher.part(part);
             let slot = self.slots.insert(|slot| Entry {
                 part: part.clone(),
                 queue: Arc::clone(queue),
                 watcher: *first.get_or_insert(slot),
                 position: 0,
+                hash,
                 filter: queue.filter,
             });
-            let added = self.index.add(slot, &self.slots, hasher);
+            let added = self.index.add(slot, &self.slots);
             self.slots[slot].position = added.position;
             if added.is_first {
-                interest.raise(hasher, part);
+                interest.raise(hasher, part, hash);
             }
             if is_union {
                 slots.push(slot);
@@ -165,14 +173,15 @@ impl Registry {
 
     fn remove_slot(&mut self, slot: Slot, interest: &Interest, hasher: &KeyHasher) -> Entry {
         let position = self.slots[slot].position;
-        let removed = self.index.remove(slot, position, &self.slots, hasher);
+        let removed = self.index.remove(slot, position, &self.slots);
         if let Some(moved) = removed.moved {
             self.slots[moved].position = position;
         }
+        let entry = self.slots.remove(slot).expect("the slot is taken");
         if removed.was_last {
-            interest.lower(hasher, self.slots.part(slot));
+            interest.lower(hasher, &entry.part, entry.hash);
         }
-        self.slots.remove(slot).expect("the slot is taken")
+        entry
     }
 
     /// Takes every watcher out and admits none any more. Returns who was there.

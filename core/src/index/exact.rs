@@ -10,11 +10,6 @@ pub(crate) struct KeyTable {
     rows: Rows,
 }
 
-/// The part of a key's hash that a table goes by; never 0.
-pub(crate) fn short(hasher: &KeyHasher, key: &[u8]) -> u32 {
-    (hasher.hash(key) as u32).max(1)
-}
-
 impl KeyTable {
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
@@ -40,7 +35,7 @@ impl KeyTable {
         parts: &impl Parts,
         hasher: &KeyHasher,
     ) -> Option<Members> {
-        let place = self.place(key, short(hasher, key), groups, parts)?;
+        let place = self.place(key, hasher.hash(key), groups, parts)?;
         Some(self.rows.get(place))
     }
 
@@ -49,16 +44,9 @@ impl KeyTable {
         self.rows.find(hash, is_it)
     }
 
-    pub(crate) fn add(
-        &mut self,
-        slot: Slot,
-        groups: &mut Groups,
-        parts: &impl Parts,
-        hasher: &KeyHasher,
-    ) -> Added {
-        let key = parts.bytes(slot);
-        let hash = short(hasher, key);
-        match self.place(key, hash, groups, parts) {
+    pub(crate) fn add(&mut self, slot: Slot, groups: &mut Groups, parts: &impl Parts) -> Added {
+        let hash = parts.hash(slot);
+        match self.place(parts.bytes(slot), hash, groups, parts) {
             Some(place) => groups.add(self.rows.get_mut(place), slot),
             None => {
                 let (members, added) = Members::one(slot);
@@ -74,11 +62,9 @@ impl KeyTable {
         position: u32,
         groups: &mut Groups,
         parts: &impl Parts,
-        hasher: &KeyHasher,
     ) -> Removed {
-        let hash = short(hasher, parts.bytes(slot));
         let has_it = |members| groups.slots(&members).get(position as usize) == Some(&slot);
-        let place = self.rows.find(hash, has_it);
+        let place = self.rows.find(parts.hash(slot), has_it);
         let place = place.expect("the slot is in the index");
         let removed = groups.remove(self.rows.get_mut(place), position);
         if removed.was_last {

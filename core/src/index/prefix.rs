@@ -48,19 +48,13 @@ impl PrefixIndex {
         self.lengths.binary_search_by_key(&length, |entry| entry.0)
     }
 
-    pub(crate) fn add(
-        &mut self,
-        slot: Slot,
-        groups: &mut Groups,
-        parts: &impl Parts,
-        hasher: &KeyHasher,
-    ) -> Added {
+    pub(crate) fn add(&mut self, slot: Slot, groups: &mut Groups, parts: &impl Parts) -> Added {
         let length = parts.bytes(slot).len();
         let at = self.place(length).unwrap_or_else(|at| {
             self.lengths.insert(at, (length, KeyTable::default()));
             at
         });
-        self.lengths[at].1.add(slot, groups, parts, hasher)
+        self.lengths[at].1.add(slot, groups, parts)
     }
 
     pub(crate) fn remove(
@@ -69,13 +63,12 @@ impl PrefixIndex {
         position: u32,
         groups: &mut Groups,
         parts: &impl Parts,
-        hasher: &KeyHasher,
     ) -> Removed {
         let at = self
             .place(parts.bytes(slot).len())
             .expect("the slot is in the index");
         let table = &mut self.lengths[at].1;
-        let removed = table.remove(slot, position, groups, parts, hasher);
+        let removed = table.remove(slot, position, groups, parts);
         if table.len() == 0 {
             self.lengths.remove(at);
         }
