@@ -3,9 +3,10 @@
 //! One lock guards it: the dispatcher reads under one guard for a whole segment, a watcher that
 //! comes or goes writes.
 
-use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::error::{EndReason, WatchError};
 use crate::event::EventKind;
@@ -60,7 +61,8 @@ pub(crate) struct Scratch {
 pub(crate) struct Registry {
     slots: Slots<Entry>,
     index: Index,
-    /// The slots of watchers with more than one part, by their first.
+    /// The slots of watchers with more than one part, by their first. Whoever goes is looked for
+    /// here: the standard hasher would let a tenth fewer come and go.
     unions: HashMap<Slot, Box<[Slot]>>,
     counts: WatcherCounts,
     limit: usize,
@@ -72,7 +74,7 @@ impl Registry {
         Self {
             slots: Slots::default(),
             index: Index::default(),
-            unions: HashMap::new(),
+            unions: HashMap::default(),
             counts: WatcherCounts::default(),
             limit,
             closed: None,
