@@ -1,5 +1,5 @@
-//! Who dispatches beside the publisher: the dispatcher's thread, and in a stream of events a
-//! receiver that has nothing to do.
+//! Who dispatches beside the publisher where a dispatcher runs: its thread, and in a stream of
+//! events a receiver that has nothing to do.
 
 use std::fmt;
 use std::mem;

@@ -31,7 +31,7 @@ use range::RangeIndex;
 pub(crate) trait Parts {
     fn part(&self, slot: Slot) -> &Part;
 
-    /// The [hash](KeyHasher::part) of that part.
+    /// The [hash](KeyHasher::hash_of) of that part.
     fn hash(&self, slot: Slot) -> u32;
 
     /// The key of an exact part or the bytes of a prefix.
@@ -48,7 +48,8 @@ pub(crate) trait Parts {
 pub(crate) struct KeyHasher(foldhash::fast::RandomState);
 
 impl KeyHasher {
-    /// Never 0: that stands for no key.
+    /// The 32 bits that tables and the interest go by. Never 0: that stands for no row, and for a
+    /// part that is not found by a hash.
     pub(crate) fn hash(&self, key: &[u8]) -> u32 {
         let mut hasher = self.0.build_hasher();
         hasher.write(key);
@@ -58,7 +59,7 @@ impl KeyHasher {
     /// The hash of an exact key or of a prefix; 0 for what is not found by one. The registry keeps
     /// it: index and interest would hash the bytes four times from a watcher's coming to its going,
     /// and a fourteenth fewer could come and go.
-    pub(crate) fn part(&self, part: &Part) -> u32 {
+    pub(crate) fn hash_of(&self, part: &Part) -> u32 {
         match part {
             Part::Exact(bytes) | Part::Prefix(bytes) => self.hash(bytes),
             Part::Range(_) | Part::From(_) | Part::All => 0,
@@ -263,7 +264,10 @@ mod tests {
 
     fn hashed(hasher: &KeyHasher, parts: impl Iterator<Item = Part>) -> Hashed {
         parts
-            .map(|part| (part.clone(), hasher.part(&part)))
+            .map(|part| {
+                let hash = hasher.hash_of(&part);
+                (part, hash)
+            })
             .collect()
     }
 

@@ -34,8 +34,9 @@ pub(crate) struct Interest {
 /// instead of 38, without a history.
 #[derive(Debug)]
 struct Counters {
+    /// Only written under the registry's write lock: so a load and a store lose nobody's bit.
     bits: Box<[AtomicU64]>,
-    /// Only used under the registry's write lock; the bits are only written under it.
+    /// Only used under that lock.
     counts: Box<[AtomicU32]>,
 }
 
@@ -118,13 +119,13 @@ impl Interest {
         false
     }
 
-    /// Somebody watches this, which has this [hash](KeyHasher::part). Called under the registry's
+    /// Somebody watches this, which has this [hash](KeyHasher::hash_of). Called under the registry's
     /// write lock.
     pub(crate) fn raise(&self, hasher: &KeyHasher, part: &Part, hash: u32) {
         self.each_counter(hasher, part, hash, Counters::raise);
     }
 
-    /// Takes back one [`raise`](Self::raise) of the same part.
+    /// Takes back one [`raise`](Self::raise) of the same part, under the same lock.
     pub(crate) fn lower(&self, hasher: &KeyHasher, part: &Part, hash: u32) {
         self.each_counter(hasher, part, hash, Counters::lower);
     }
@@ -179,8 +180,8 @@ mod tests {
     #[test]
     fn never_denies_what_a_selector_matches_and_forgets_what_is_taken_back() {
         let (interest, hasher) = (Interest::new(), KeyHasher::default());
-        let raise = |part: &Part| interest.raise(&hasher, part, hasher.part(part));
-        let lower = |part: &Part| interest.lower(&hasher, part, hasher.part(part));
+        let raise = |part: &Part| interest.raise(&hasher, part, hasher.hash_of(part));
+        let lower = |part: &Part| interest.lower(&hasher, part, hasher.hash_of(part));
         let long = [7; 200];
         let selectors = [
             Selector::exact(""),

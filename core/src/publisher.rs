@@ -209,7 +209,7 @@ impl Publisher {
     }
 
     /// Like [`publish`](Self::publish), never waiting: while the ingress is full, the change is
-    /// dropped, and every watcher gets a [`Lagged`](crate::Lagged) with its revision in its place,
+    /// dropped, and every watcher gets a [`Lagged`] with its revision in its place,
     /// whether it would have matched or not.
     ///
     /// # Errors

@@ -405,6 +405,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_emptied_holds_nothing_be_it_short_or_long() {
+        let mut records: Records = changes().into_iter().collect();
+        records.clear();
+        assert_eq!((records.len(), records.total_cost()), (0, 0));
+    }
+
+    #[test]
     fn what_is_appended_lies_behind_the_others_and_reads_as_before() {
         let all = changes();
         for split in 0..=all.len() {

@@ -105,7 +105,7 @@ impl Registry {
         let is_union = parts.len() > 1;
         let mut first = None;
         for part in parts {
-            let hash = hasher.part(part);
+            let hash = hasher.hash_of(part);
             let slot = self.slots.insert(|slot| Entry {
                 part: part.clone(),
                 queue: Arc::clone(queue),

@@ -2,7 +2,8 @@
 //!
 //! It is a function ([`Engine::step`]) that works under the dispatch lock, whoever calls it: the
 //! publisher when nothing else is going on, which saves one of two thread wakes (5 to 10 µs each);
-//! or one of those in [`dispatcher`](crate::dispatcher).
+//! one of those in [`dispatcher`](crate::dispatcher); or, where nobody runs the dispatcher, whoever
+//! waits for what it would do ([`Engine::rouse`]).
 
 use std::mem;
 use std::ops::Range;
