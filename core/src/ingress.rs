@@ -17,7 +17,7 @@ use crate::error::Lagged;
 use crate::event::{Change, Revision};
 use crate::history::STEP_BYTES;
 use crate::records::{Record, Records};
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Channel, Mutex};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, BriefMutex, Channel};
 use crate::wait::{WaitCell, Waiter};
 
 /// Messages that came one after the other.
@@ -58,7 +58,7 @@ impl Batch {
 pub(crate) struct Ingress {
     /// What the publisher writes to. It goes into the channel, when it is full, under its lock:
     /// so while that is held and the channel is empty, everything before it has been received.
-    open: Mutex<Batch>,
+    open: BriefMutex<Batch>,
     /// Each batch in it has a message at least, so it has room for as many as there are messages.
     channel: Channel<Batch>,
     /// Memory for batches to come: of those that nobody holds any more, and new.
@@ -89,7 +89,7 @@ const AHEAD_BYTES: usize = 1024 * 1024;
 impl Ingress {
     pub(crate) fn new(capacity: usize, batch_events: usize) -> Self {
         Self {
-            open: Mutex::new(Batch {
+            open: BriefMutex::new(Batch {
                 records: Records::with_capacity(batch_events, 0),
                 ..Batch::default()
             }),

@@ -24,7 +24,7 @@ use crate::event::Revision;
 use crate::options::{Filter, Overflow};
 use crate::runs::Runs;
 use crate::segment::Run;
-use crate::sync::Mutex;
+use crate::sync::BriefMutex;
 use crate::wait::Waiter;
 
 /// The name of a watcher within its engine. None is used twice.
@@ -44,7 +44,7 @@ impl std::fmt::Display for WatcherId {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Queue {
-    state: Mutex<State>,
+    state: BriefMutex<State>,
     /// In bytes that the queued runs keep in memory, and in events.
     pub(crate) capacity_bytes: usize,
     pub(crate) capacity: u32,
@@ -131,7 +131,7 @@ impl Queue {
             // That many will never be queued.
             capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
             capacity_bytes,
-            state: Mutex::new(State {
+            state: BriefMutex::new(State {
                 runs: Runs::default(),
                 events: 0,
                 bytes: 0,
