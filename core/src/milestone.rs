@@ -19,9 +19,10 @@ const NEVER: Revision = Revision::MAX;
 
 /// The revisions that somebody wants dispatched.
 ///
-/// The publisher looks at `lowest` after it has sent a message, the dispatcher after it has
-/// dispatched one; whoever comes to wait sets it and looks then at what has been dispatched, and
-/// notifies the dispatcher. All of it is SeqCst, so none misses the other.
+/// The publisher looks at `lowest` after it has sent a message, or has sent none
+/// ([`Engine::settled_for_milestones`]), the dispatcher after it has dispatched one; whoever comes
+/// to wait sets it and looks then at what has been dispatched, and notifies the dispatcher. All of
+/// it is SeqCst, so none misses the other.
 #[derive(Debug)]
 pub(crate) struct Milestones {
     /// The lowest revision waited for.

@@ -273,10 +273,8 @@ impl Sender {
         counters.published_transactions.add_alone(transactions);
         if self.is_sent(wanted) {
             self.room -= 1;
-            self.engine.settle(last);
-        } else {
-            self.engine.settle_unsent(last);
         }
+        self.engine.settle(last);
         self.lying += 1;
         self.gathered += events;
         if self.is_due() || self.engine.milestones.wanted_by(last) {

@@ -127,7 +127,7 @@ impl Dispatching {
             return Some(Gathered::Segment(segment, upto, wanted));
         }
         // Read before the ingress is found empty: what was settled then has been received.
-        let settled = engine.settled();
+        let settled = engine.settled_for_milestones();
         let Some(batch) = engine.ingress.receive() else {
             let unsent = settled > engine.dispatched();
             return unsent.then_some(Gathered::Segment(None, settled, false));

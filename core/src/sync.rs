@@ -30,13 +30,26 @@ mod imp {
         false
     }
 
+    /// Waits for what another thread is about to do, in nanoseconds unless it has lost its
+    /// processor: first awake, then letting others run, of whom it may be one, and then asleep, in
+    /// which also those run who are less urgent to the system.
+    #[cold]
+    pub(crate) fn wait_while(mut is_so: impl FnMut() -> bool) {
+        let mut looks = 0_u8;
+        while is_so() {
+            match looks {
+                0..100 => hint::spin_loop(),
+                100..200 => thread::yield_now(),
+                _ => thread::sleep(Duration::from_micros(50)),
+            }
+            looks = looks.saturating_add(1);
+        }
+    }
+
     /// A lock for what takes nanoseconds, and microseconds at most. A lock that others may sleep on
     /// is let go by a locked instruction, which waits until all before it is done; this one by a
     /// plain store. An event published to one watcher takes a tenth less by it, and one watcher a
     /// key gets 1.2x the events (1,000 keys).
-    ///
-    /// Who finds it taken tries again: first awake, then after letting others run, of whom one may
-    /// hold it, and then after a sleep, in which also those run who are less urgent to the system.
     #[derive(Debug)]
     pub(crate) struct BriefMutex<T>(SpinMutex<T>);
 
@@ -47,23 +60,17 @@ mod imp {
 
         #[inline(always)]
         pub(crate) fn lock(&self) -> SpinMutexGuard<'_, T> {
-            self.0.try_lock().unwrap_or_else(|| self.try_again())
+            self.0.try_lock().unwrap_or_else(|| self.wait())
         }
 
         #[cold]
-        fn try_again(&self) -> SpinMutexGuard<'_, T> {
-            let mut tries = 0_u8;
-            loop {
-                match tries {
-                    0..100 => hint::spin_loop(),
-                    100..200 => thread::yield_now(),
-                    _ => thread::sleep(Duration::from_micros(50)),
-                }
-                if let Some(guard) = self.0.try_lock() {
-                    return guard;
-                }
-                tries = tries.saturating_add(1);
-            }
+        fn wait(&self) -> SpinMutexGuard<'_, T> {
+            let mut guard = None;
+            wait_while(|| {
+                guard = self.0.try_lock();
+                guard.is_none()
+            });
+            guard.expect("waited for")
         }
 
         pub(crate) fn is_locked(&self) -> bool {
@@ -130,6 +137,13 @@ mod imp {
     pub(crate) fn yield_until(_: std::time::Instant, is_there: impl Fn() -> bool) -> bool {
         checker::thread::yield_now();
         is_there()
+    }
+
+    /// To a checker each look is a step, and somebody else's comes between.
+    pub(crate) fn wait_while(mut is_so: impl FnMut() -> bool) {
+        while is_so() {
+            checker::thread::yield_now();
+        }
     }
 
     #[derive(Debug, Default)]
