@@ -2,7 +2,8 @@
 //!
 //! Locks, in the order in which one thread may take them: dispatch, registry, then one of history,
 //! a queue, the ingress' open batch, milestones. The lookout's is only tried, and comes before a
-//! queue's. No user's code runs under any of them: wakers, replay sources, `tracing` and the drop of
+//! queue's. While it publishes, from opening a revision to settling it, the publisher takes none but
+//! the open batch's, and waits for nobody else. No user's code runs under any of them: wakers, replay sources, `tracing` and the drop of
 //! a user's bytes come when every guard is gone ([`Aftermath`]).
 //!
 //! Four revisions say how far things are, each written by one side only:
@@ -17,6 +18,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use std::time::{Duration, Instant};
 
 use crate::builder::Builder;
 use crate::error::{End, EndReason};
@@ -70,6 +72,11 @@ pub(crate) struct Engine {
     /// An [`End`].
     ended: AtomicU8,
 }
+
+/// A publish settles in less than this after it has opened: what it does in between waits for
+/// nobody but whoever takes the open batch. Only a publisher that a bug has stopped in there, and
+/// that is kept all the same, does not; it is not waited for any longer.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// What is left to do once every guard is gone.
 #[derive(Debug, Default)]
@@ -173,18 +180,22 @@ impl Engine {
         self.settled.store(revision, Release);
     }
 
-    /// From whoever dispatches, after he was roused: as [`settled`](Self::settled), where somebody
-    /// waits for what was not sent.
+    /// From whoever dispatches and has found nothing: where somebody waits for what the publisher
+    /// has opened and not settled, waits until that is settled. Returns whether it is.
     ///
-    /// The publisher looks for him after it has opened the revision. If it missed him, what it
-    /// opened is seen here, and settled in a moment; but nothing orders that the publisher's look
-    /// comes after that. A fence there would take a fifth of publishing what nobody watches.
-    pub(crate) fn settled_for_milestones(&self) -> Revision {
+    /// The publisher looks who waits after it has settled, but no fence lies between the two: that
+    /// would take a fifth of publishing what nobody watches. So it may miss who came meanwhile. As
+    /// it has opened the revision before, and a fence lies behind that, whoever dispatches for the
+    /// one who was missed finds it opened, and about to be settled.
+    pub(crate) fn awaits_settling(&self) -> bool {
         let opened = self.opened();
-        if self.config.history == 0 && self.milestones.wanted_by(opened) {
-            sync::wait_while(|| self.settled() < opened && !self.is_closing());
+        let is_settled = || self.settled() >= opened;
+        if !self.milestones.wanted_by(opened) || is_settled() {
+            return false;
         }
-        self.settled()
+        let end = Instant::now() + SETTLING;
+        sync::wait_while(|| !is_settled() && !self.is_closing() && Instant::now() < end);
+        is_settled()
     }
 
     pub(crate) fn appended(&self) -> Revision {
@@ -343,11 +354,11 @@ mod tests {
                 let mut cx = Context::from_waker(Waker::noop());
                 pin!(hub.reached(1)).as_mut().poll(&mut cx)
             });
-            while !engine.milestones.wanted_by(1) {
+            while !engine.milestones.wanted_by(1) && !waiting.is_finished() {
                 thread::yield_now();
             }
             // Now it looks what is settled; the publisher has missed that somebody waits.
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(1));
             engine.settle(1);
             assert_eq!(waiting.join().unwrap(), Poll::Ready(Ok(())));
         });

@@ -3,7 +3,7 @@
 //!
 //! | checker | what it walks | over |
 //! | --- | --- | --- |
-//! | loom | every schedule with so many preemptions, weak memory included | one part at a time: queue, wait and wake, room, milestones |
+//! | loom | every schedule with so many preemptions, weak memory included | one part at a time: queue, wait and wake, room |
 //! | shuttle | random schedules, uniform and by priorities (PCT) | the whole engine |
 //!
 //! What neither can follow is crossbeam's inside: a channel behind the same interface stands in

@@ -127,10 +127,16 @@ impl Dispatching {
             return Some(Gathered::Segment(segment, upto, wanted));
         }
         // Read before the ingress is found empty: what was settled then has been received.
-        let settled = engine.settled_for_milestones();
+        let settled = engine.settled();
         let Some(batch) = engine.ingress.receive() else {
-            let unsent = settled > engine.dispatched();
-            return unsent.then_some(Gathered::Segment(None, settled, false));
+            if settled > engine.dispatched() {
+                return Some(Gathered::Segment(None, settled, false));
+            }
+            return if engine.awaits_settling() {
+                self.gather(engine)
+            } else {
+                None
+            };
         };
         let (last, wanted) = (batch.last, batch.wanted);
         let records = batch.records;

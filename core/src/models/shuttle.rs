@@ -227,8 +227,15 @@ fn resumable_from_what_nobody_watched_when_it_was_published() {
 
 #[test]
 fn bookmarkable_waits_are_not_missed() {
-    check(|| {
-        let (mut publisher, hub, dispatcher) = Builder::new().inline(false).build().unwrap();
+    for history in [0, 100] {
+        bookmarkable_waits_are_not_missed_with(history);
+    }
+}
+
+fn bookmarkable_waits_are_not_missed_with(history: usize) {
+    check(move || {
+        let built = Builder::new().history(history).inline(false).build();
+        let (mut publisher, hub, dispatcher) = built.unwrap();
         let dispatcher = thread::spawn(|| dispatcher.run());
         let waiting = CheckedArc::new(hub);
         let hub = CheckedArc::clone(&waiting);
