@@ -2,9 +2,9 @@
 //!
 //! Locks, in the order in which one thread may take them: dispatch, registry, then one of history,
 //! a queue, the ingress' open batch, milestones. The lookout's is only tried, and comes before a
-//! queue's. While it publishes, from opening a revision to settling it, the publisher takes none but
-//! the open batch's, and waits for nobody else. No user's code runs under any of them: wakers, replay sources, `tracing` and the drop of
-//! a user's bytes come when every guard is gone ([`Aftermath`]).
+//! queue's. From opening a revision to settling it the publisher takes none but the open batch's,
+//! and waits for nobody else. No user's code runs under any of them: wakers, replay sources,
+//! `tracing` and the drop of a user's bytes come when every guard is gone ([`Aftermath`]).
 //!
 //! Four revisions say how far things are, each written by one side only:
 //!

@@ -30,8 +30,9 @@ mod imp {
         false
     }
 
-    /// Waits for what another thread is about to do, mostly in nanoseconds: first awake, then letting others run, of whom it may be one, and then asleep, in
-    /// which also those run who are less urgent to the system.
+    /// Waits for what another thread is about to do, mostly in nanoseconds: first awake, then
+    /// letting others run, of whom it may be one, and then asleep, in which also those run who are
+    /// less urgent to the system.
     #[cold]
     pub(crate) fn wait_while(mut is_so: impl FnMut() -> bool) {
         let mut looks = 0_u8;
