@@ -131,9 +131,9 @@ impl<T> Consumer<T> {
 
 /// Publishes these one by one, each once the window lets it through.
 fn feed(input: &mut impl Input, window: &mut Window<'_>, events: impl Iterator<Item = Event>) {
-    // Not `for`: that takes each event apart and puts it together again, and what is put together
-    // next waits for it. kvwatch, whose changes are made of it, takes a tenth less in W1, and no peer
-    // with a goal differs.
+    // Not `for`: that moves each event in pieces of one size, and a peer that moves it on in pieces
+    // of another waits for them. kvwatch, which makes a change of it, gets a tenth fewer in W1 by
+    // that; no peer that a goal compares it with differs.
     events.for_each(|event| {
         window.admit(event.seq);
         input.publish(event);

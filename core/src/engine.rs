@@ -73,9 +73,10 @@ pub(crate) struct Engine {
     ended: AtomicU8,
 }
 
-/// A publish settles in less than this after it has opened: what it does in between waits for
-/// nobody but whoever takes the open batch. Only a publisher that a bug has stopped in there, and
-/// that is kept all the same, does not; it is not waited for any longer.
+/// For so long a revision that was opened is waited for until it is settled. A publish mostly
+/// settles in nanoseconds, as it waits for nobody but whoever takes the open batch. One that takes
+/// longer than this was stopped in between, and sees who waits when it goes on; one that a bug has
+/// stopped never does, and must not stop anybody else.
 const SETTLING: Duration = Duration::from_secs(1);
 
 /// What is left to do once every guard is gone.
@@ -181,7 +182,8 @@ impl Engine {
     }
 
     /// From whoever dispatches and has found nothing: where somebody waits for what the publisher
-    /// has opened and not settled, waits until that is settled. Returns whether it is.
+    /// has opened, and that is not dispatched, waits until it is settled. Returns whether it is, and
+    /// so is to be looked for again.
     ///
     /// The publisher looks who waits after it has settled, but no fence lies between the two: that
     /// would take a fifth of publishing what nobody watches. So it may miss who came meanwhile. As
@@ -189,10 +191,10 @@ impl Engine {
     /// one who was missed finds it opened, and about to be settled.
     pub(crate) fn awaits_settling(&self) -> bool {
         let opened = self.opened();
-        let is_settled = || self.settled() >= opened;
-        if !self.milestones.wanted_by(opened) || is_settled() {
+        if !self.milestones.wanted_by(opened) || self.dispatched() >= opened {
             return false;
         }
+        let is_settled = || self.settled() >= opened;
         let end = Instant::now() + SETTLING;
         sync::wait_while(|| !is_settled() && !self.is_closing() && Instant::now() < end);
         is_settled()
@@ -362,5 +364,16 @@ mod tests {
             engine.settle(1);
             assert_eq!(waiting.join().unwrap(), Poll::Ready(Ok(())));
         });
+    }
+    #[test]
+    fn bookmarkable_what_was_settled_since_the_last_look_is_looked_for_again() {
+        let engine = Engine::new(Builder::new().history(0));
+        engine.open(1);
+        engine.settle(1);
+        assert!(!engine.awaits_settling(), "nobody waits for it");
+        engine.milestones.want(1);
+        assert!(engine.awaits_settling(), "it is not dispatched yet");
+        engine.drain();
+        assert!(!engine.awaits_settling(), "it is dispatched");
     }
 }

@@ -20,8 +20,8 @@ const NEVER: Revision = Revision::MAX;
 /// The revisions that somebody wants dispatched.
 ///
 /// The publisher looks at `lowest` after it has settled a revision, the dispatcher after it has
-/// dispatched one; whoever comes to wait sets it, looks then at what has been dispatched, and
-/// notifies the dispatcher, who looks what there is to dispatch. So one of them sees the other: who
+/// dispatched one; whoever comes to wait sets it, notifies the dispatcher, who looks what there is
+/// to dispatch, and looks then at what has been dispatched. So one of them sees the other: who
 /// dispatches by SeqCst, and the publisher by the open batch's lock, where it has sent something,
 /// or else by [`Engine::awaits_settling`].
 #[derive(Debug)]

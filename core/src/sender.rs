@@ -131,8 +131,8 @@ impl Sender {
                 .send(1, wanted, |batch| batch.push(revision, &change));
         }
         self.submitted(revision, wanted, 1, 1);
-        // The change is dropped last, as it may be the user's, and may panic; and where it lies:
-        // both drops would wait for what is moved. One watcher gets 1.2x the events by it.
+        // The change is dropped last, as it may be the user's, and may panic; and where it lies: to
+        // drop key and value would wait until they are moved. One watcher gets 1.2x the events by it.
         Ok(revision)
     }
 

@@ -46,8 +46,8 @@ mod imp {
         }
     }
 
-    /// A lock for what mostly takes nanoseconds, and at most as long as to copy what one call
-    /// brings. A lock that others may sleep on is let go by a locked instruction, which waits until
+    /// A lock for what mostly takes nanoseconds, and at most as long as to allocate a batch's memory
+    /// or to copy what one call brings. A lock that others may sleep on is let go by a locked instruction, which waits until
     /// all before it is done; this one by a plain store. An event published to one watcher takes a
     /// tenth less by it, and one watcher a key gets 1.2x the events (1,000 keys).
     ///

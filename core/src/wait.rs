@@ -113,9 +113,9 @@ impl WaitCell {
 /// | `PARKED` | it sleeps until it is woken | anybody, to `NOTIFIED`, who then unparks it |
 ///
 /// Whoever has work makes it visible first and asks or notifies then; the dispatcher goes to
-/// `RUNNING` first and looks for work then. So none is missed, as work is made visible and looked
-/// for under a lock: the open batch's, or by what [`Engine`](crate::engine::Engine) orders by
-/// SeqCst.
+/// `RUNNING` first and looks for work then. So none is missed: what was sent is made visible and
+/// looked for under the open batch's lock; what was not sent needs somebody to look only where it
+/// is waited for, which [`Engine::awaits_settling`](crate::engine::Engine::awaits_settling) sees to.
 #[derive(Debug)]
 pub(crate) struct Parker {
     state: AtomicU8,
