@@ -365,6 +365,7 @@ mod tests {
             assert_eq!(waiting.join().unwrap(), Poll::Ready(Ok(())));
         });
     }
+
     #[test]
     fn bookmarkable_what_was_settled_since_the_last_look_is_looked_for_again() {
         let engine = Engine::new(Builder::new().history(0));

@@ -47,9 +47,10 @@ mod imp {
     }
 
     /// A lock for what mostly takes nanoseconds, and at most as long as to allocate a batch's memory
-    /// or to copy what one call brings. A lock that others may sleep on is let go by a locked instruction, which waits until
-    /// all before it is done; this one by a plain store. An event published to one watcher takes a
-    /// tenth less by it, and one watcher a key gets 1.2x the events (1,000 keys).
+    /// or to copy what one call brings. A lock that others may sleep on is let go by a locked
+    /// instruction, which waits until all before it is done; this one by a plain store. An event
+    /// published to one watcher takes a tenth less by it, and one watcher a key gets 1.2x the events
+    /// (1,000 keys).
     ///
     /// A plain store is no fence: of what its holder reads next, only that is up to date which
     /// others wrote before they had this lock.
