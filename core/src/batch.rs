@@ -3,17 +3,32 @@
 use std::fmt;
 use std::mem;
 
-use crate::event::{EventRef, Revision};
-use crate::runs::{Runs, RunsIter};
-use crate::segment::{Run, RunIter};
+use crate::change::Revision;
+use crate::event::EventRef;
+use crate::log::runs::{Runs, RunsIter};
+use crate::log::segment::{Run, RunIter};
 
-/// All that was at hand for a watcher: whole revisions, in order, never empty. From
+/// All events that were at hand for a watcher: whole revisions, in order, never empty. From
 /// [`Watcher::recv_batch`](crate::Watcher::recv_batch).
 ///
-/// Its events borrow from it: [`EventRef::to_event`] and [`EventRef::to_change`] keep one.
+/// Its events borrow from it; [`EventRef::to_event`] and [`EventRef::to_change`] keep one.
+///
+/// ```
+/// # use kvwatch_core as kvwatch;
+/// use kvwatch::{Builder, Change, Selector};
+///
+/// let (mut publisher, hub) = Builder::new().spawn()?;
+/// let mut watcher = hub.watch(Selector::all())?;
+/// publisher.publish_batch([Change::put("a", "1"), Change::put("b", "2")])?;
+/// let batch = watcher.recv_batch()?;
+/// assert_eq!((batch.len(), batch.first_revision(), batch.last_revision()), (2, 1, 1));
+/// let kept: Vec<_> = batch.iter().map(|event| event.to_change()).collect();
+/// # assert_eq!(kept.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Batch<'a> {
     runs: Runs,
-    /// How many events of the first run were handed out before.
+    /// The number of events of the first run that were delivered before.
     skip: usize,
     with_prev: bool,
     /// The watcher's buffer, to be given back.
@@ -30,26 +45,26 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// How many events.
+    /// The number of events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.runs.iter().map(Run::len).sum::<usize>() - self.skip
     }
 
-    /// Always `false`: where there is nothing, there is no batch.
+    /// Always `false`: there are no empty batches.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The first event's revision.
+    /// The revision of the first event.
     #[must_use]
     pub fn first_revision(&self) -> Revision {
         let first = self.runs.front().expect("a batch is never empty");
         first.revision(self.skip)
     }
 
-    /// The last event's revision.
+    /// The revision of the last event.
     #[must_use]
     pub fn last_revision(&self) -> Revision {
         let last = self.runs.back().expect("a batch is never empty");
@@ -60,7 +75,7 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn iter(&self) -> BatchIter<'_> {
         let mut runs = self.runs.iter();
-        let current = runs.next().map(|run| run.iter(self.skip, self.with_prev));
+        let current = runs.next().map(|run| run.iter(self.skip));
         BatchIter {
             current,
             runs,
@@ -104,10 +119,10 @@ impl<'a> Iterator for BatchIter<'a> {
 
     fn next(&mut self) -> Option<EventRef<'a>> {
         loop {
-            if let Some(event) = self.current.as_mut()?.next() {
-                return Some(event);
+            if let Some((records, record)) = self.current.as_mut()?.next() {
+                return Some(EventRef::new(records, record, self.with_prev));
             }
-            self.current = self.runs.next().map(|run| run.iter(0, self.with_prev));
+            self.current = self.runs.next().map(|run| run.iter(0));
         }
     }
 
@@ -115,14 +130,16 @@ impl<'a> Iterator for BatchIter<'a> {
     where
         F: FnMut(B, EventRef<'a>) -> B,
     {
-        // One tight loop a run: a third of what `next` costs an event.
-        let mut all = init;
-        if let Some(current) = self.current {
-            all = current.fold(all, &mut f);
-        }
-        for run in self.runs {
-            all = run.iter(0, self.with_prev).fold(all, &mut f);
-        }
-        all
+        // One tight loop for each run costs a third of calling `next` for each event.
+        let with_prev = self.with_prev;
+        let later = self.runs.map(|run| run.iter(0));
+        self.current
+            .into_iter()
+            .chain(later)
+            .fold(init, |all, run| {
+                run.fold(all, |all, (records, record)| {
+                    f(all, EventRef::new(records, record, with_prev))
+                })
+            })
     }
 }

@@ -1,6 +1,6 @@
-//! Every error, and why a watcher ends.
+//! Every error, and the reasons for which a watcher ends.
 //!
-//! Each names what failed and what would be right; one that refuses a value hands it back.
+//! An error names what failed and what would be right. An error that refuses a value hands it back.
 
 use std::error::Error;
 use std::fmt;
@@ -8,31 +8,30 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::event::{Change, MAX_REVISION, Revision};
+use crate::change::{Change, MAX_REVISION, Revision};
 
-/// Why a watcher delivers nothing more. There is exactly one end, and nothing after it.
+/// The reason for which a watcher delivers nothing more. A watcher ends once, and delivers nothing
+/// after its end.
 ///
-/// As large as a word, so that whatever a receive returns starts at a word's boundary behind the
-/// tag: copied from the byte behind it, an event stalled at each move.
+/// It is as large as a word, so that an event in a `Result` beside it is aligned, and moves fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u64)]
 pub enum EndReason {
-    /// Its user closed it, here or through a [`Closer`](crate::Closer).
+    /// It was closed, by [`Watcher::close`](crate::Watcher::close) or a [`Closer`](crate::Closer).
     Closed,
-    /// Its queue overflowed, and it asked for [`Overflow::Cancel`](crate::Overflow::Cancel).
+    /// Its queue overflowed, and its option was [`Overflow::Cancel`](crate::Overflow::Cancel).
     Overflow,
-    /// The publisher was shut down or dropped; everything published was delivered before.
+    /// The publisher was shut down or dropped. Everything published is delivered before this end.
     ShutDown,
-    /// The dispatcher panicked, or was dropped before its time: what was published last may be
-    /// missing.
+    /// The dispatcher panicked, or was dropped before the publisher: the last published events may
+    /// be missing.
     Failed,
 }
 
 impl EndReason {
-    /// Whether this is an end that somebody asked for ([`Closed`](Self::Closed) or
-    /// [`ShutDown`](Self::ShutDown)): iterators and streams then just end. Any other end they
-    /// report as an error item first.
+    /// Whether this end was asked for ([`Closed`](Self::Closed) or [`ShutDown`](Self::ShutDown)).
+    /// Iterators and streams then just end; they report any other end as a last error item.
     #[must_use]
     pub fn is_normal(self) -> bool {
         matches!(self, Self::Closed | Self::ShutDown)
@@ -50,12 +49,12 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// Whether something has ended and why, in a byte: a word in each watcher would be too much.
+/// An optional [`EndReason`] in one byte, because every watcher has one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct End(pub(crate) u8);
 
 impl End {
-    /// It goes on.
+    /// Not ended.
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) fn of(reason: EndReason) -> Self {
@@ -80,55 +79,54 @@ impl End {
 
 /// Revisions whose matching events a watcher can no longer get, both ends included.
 ///
-/// It is reported in its place: everything below was delivered before, everything above comes
-/// after. Not every revision within need have matched.
+/// A lag is reported in its place: everything below was delivered before it, and everything above
+/// comes after it. Not every revision in it needs to have had a matching event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lagged {
     /// The first revision that may have been missed.
-    pub from: Revision,
+    pub first: Revision,
     /// The last revision that may have been missed.
-    pub to: Revision,
+    pub last: Revision,
 }
 
 impl fmt::Display for Lagged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "events of revisions {} to {} are no longer to be had; read the store for what they \
-             left behind",
-            self.from, self.to
+            "events of revisions {} to {} are no longer available; read the store for their result",
+            self.first, self.last
         )
     }
 }
 
-/// Why a blocking or polled receive returned no event.
+/// The reason for which a blocking or polled receive returned no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecvError {
-    /// Events were missed here. The watcher goes on behind them.
+    /// Events were missed here. The watcher goes on after them.
     Lagged(Lagged),
-    /// The watcher has ended; every further receive says the same.
+    /// The watcher has ended. Every further receive returns the same.
     Closed(EndReason),
 }
 
-/// Why a receive that does not wait returned no event.
+/// The reason for which a receive that does not wait returned no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryRecvError {
-    /// Nothing is there yet.
+    /// No event is there yet.
     Empty,
-    /// Events were missed here. The watcher goes on behind them.
+    /// Events were missed here. The watcher goes on after them.
     Lagged(Lagged),
-    /// The watcher has ended; every further receive says the same.
+    /// The watcher has ended. Every further receive returns the same.
     Closed(EndReason),
 }
 
-/// Why a receive with a deadline returned no event.
+/// The reason for which a receive with a deadline returned no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecvTimeoutError {
-    /// Nothing came in time.
+    /// No event came in time.
     Timeout,
-    /// Events were missed here. The watcher goes on behind them.
+    /// Events were missed here. The watcher goes on after them.
     Lagged(Lagged),
-    /// The watcher has ended; every further receive says the same.
+    /// The watcher has ended. Every further receive returns the same.
     Closed(EndReason),
 }
 
@@ -183,37 +181,37 @@ impl Error for RecvError {}
 impl Error for TryRecvError {}
 impl Error for RecvTimeoutError {}
 
-/// Why a watch was not registered.
+/// The reason for which a watch was not registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchError {
-    /// The events from `requested` on are no longer all there; a watch from `oldest` succeeds.
+    /// Some events from `requested` on are no longer available. A watch from `oldest` succeeds.
     Compacted {
         /// The start revision that was asked for.
         requested: Revision,
         /// The oldest start revision that can be served.
         oldest: Revision,
     },
-    /// A range whose end does not lie behind its start matches nothing.
+    /// The range is empty: its end is not above its start.
     EmptyRange {
         /// The range's start.
         start: Bytes,
         /// The range's end, which is not above the start.
         end: Bytes,
     },
-    /// A union without parts matches nothing.
+    /// The union has no parts, so it matches nothing.
     EmptyUnion,
-    /// A capacity must be at least 1.
+    /// A capacity is 0; it must be at least 1.
     ZeroCapacity {
         /// Which capacity.
         what: &'static str,
     },
     /// As many watchers are registered as the builder allows.
     TooManyWatchers {
-        /// The limit, set with [`Builder::watchers`](crate::Builder::watchers).
+        /// The limit, set with [`Builder::max_watchers`](crate::Builder::max_watchers).
         limit: usize,
     },
-    /// There is nothing to watch any more.
+    /// The engine has ended.
     Closed(EndReason),
 }
 
@@ -231,15 +229,15 @@ impl fmt::Display for WatchError {
                  key use an exact selector, for no upper bound a from-key selector)"
             ),
             Self::EmptyUnion => {
-                f.write_str("the union has no parts and would match nothing: give it at least one")
+                f.write_str("the union has no parts and matches nothing: give it at least one")
             }
             Self::ZeroCapacity { what } => write!(f, "{what} is 0 and must be at least 1"),
             Self::TooManyWatchers { limit } => write!(
                 f,
                 "{limit} watchers are registered, which is the limit: drop some, or raise \
-                 Builder::watchers"
+                 Builder::max_watchers"
             ),
-            Self::Closed(reason) => write!(f, "nothing can be watched any more: {reason}"),
+            Self::Closed(reason) => write!(f, "the engine has ended: {reason}"),
         }
     }
 }
@@ -249,13 +247,13 @@ impl Error for WatchError {}
 /// The entries of a [`publish_many`](crate::Publisher::publish_many): revisions with their changes.
 pub type Entries = Vec<(Revision, Vec<Change>)>;
 
-/// Why a publish did not happen, with what was to be published.
+/// The reason for which a publish failed, with the changes that were handed in.
 ///
-/// Nothing of it was published, and its revision was not used up.
+/// None of them was published, and no revision was used up.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublishError<T> {
     kind: PublishErrorKind,
-    /// Boxed, as an error should not make every result of a publish larger than it need be.
+    /// Boxed, so that the error does not make every result of a publish larger.
     input: Box<T>,
 }
 
@@ -265,19 +263,19 @@ impl<T> PublishError<T> {
         Self { kind, input }
     }
 
-    /// What was wrong.
+    /// The reason.
     #[must_use]
     pub fn kind(&self) -> PublishErrorKind {
         self.kind
     }
 
-    /// What the caller handed in.
+    /// The changes that the caller handed in.
     #[must_use]
     pub fn into_input(self) -> T {
         *self.input
     }
 
-    /// The same by reference.
+    /// The changes that the caller handed in, by reference.
     #[must_use]
     pub fn input(&self) -> &T {
         &self.input
@@ -288,21 +286,20 @@ impl<T> PublishError<T> {
     }
 }
 
-/// What was wrong with a publish.
+/// The reasons for which a publish fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PublishErrorKind {
-    /// The ingress is full (`try_publish`), or stayed so until the time was up
-    /// (`publish_timeout`).
+    /// The ingress is full (`try_publish`), or stayed full until the timeout (`publish_timeout`).
     Full {
-        /// How many messages the ingress holds.
+        /// The number of messages that the ingress holds.
         capacity: usize,
     },
-    /// The engine has stopped.
+    /// The engine has ended.
     Closed(EndReason),
-    /// A revision that does not grow, or is above [`MAX_REVISION`].
+    /// A revision does not grow, or is above [`MAX_REVISION`].
     Revision {
-        /// The revision handed in (or, where the publisher counts, the next one).
+        /// The revision handed in, or the next one if the publisher assigns it.
         given: Revision,
         /// The revision before it.
         last: Revision,
@@ -314,9 +311,9 @@ impl fmt::Display for PublishErrorKind {
         match self {
             Self::Full { capacity } => write!(
                 f,
-                "the ingress is full with {capacity} messages: try again, or publish lossy"
+                "the ingress is full with {capacity} messages: try again, or publish lossily"
             ),
-            Self::Closed(reason) => write!(f, "nothing can be published any more: {reason}"),
+            Self::Closed(reason) => write!(f, "nothing more can be published: {reason}"),
             Self::Revision { given, .. } if *given > MAX_REVISION => {
                 write!(
                     f,
@@ -347,13 +344,13 @@ impl<T> fmt::Display for PublishError<T> {
 
 impl<T> Error for PublishError<T> {}
 
-/// Why a wait ended without what was waited for.
+/// The reason for which a wait ended before its revision was dispatched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// It did not come in time.
+    /// The timeout passed first.
     Timeout,
-    /// The engine stopped first.
+    /// The engine ended first.
     Closed(EndReason),
 }
 
@@ -362,7 +359,7 @@ impl fmt::Display for WaitError {
         match self {
             Self::Timeout => f.write_str("the revision was not dispatched in time"),
             Self::Closed(reason) => {
-                write!(f, "the revision will not be dispatched any more: {reason}")
+                write!(f, "the revision will never be dispatched: {reason}")
             }
         }
     }
@@ -370,15 +367,15 @@ impl fmt::Display for WaitError {
 
 impl Error for WaitError {}
 
-/// Why a compaction was refused.
+/// The reason for which a compaction was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CompactError {
-    /// What is not published yet cannot be forgotten.
+    /// The revision was not published yet.
     Future {
         /// The revision handed in.
         requested: Revision,
-        /// The largest that could be: one above the last published.
+        /// The largest revision allowed: one above the last published.
         largest: Revision,
     },
 }
@@ -388,8 +385,8 @@ impl fmt::Display for CompactError {
         match self {
             Self::Future { requested, largest } => write!(
                 f,
-                "cannot compact below revision {requested}, which lies in the future: the largest \
-                 possible is {largest}"
+                "cannot compact below revision {requested}, which is in the future: the largest \
+                 allowed is {largest}"
             ),
         }
     }
@@ -397,16 +394,16 @@ impl fmt::Display for CompactError {
 
 impl Error for CompactError {}
 
-/// Why an engine was not built.
+/// The reason for which an engine was not built.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A capacity must be at least 1.
+    /// A capacity is 0; it must be at least 1.
     ZeroCapacity {
         /// Which capacity.
         what: &'static str,
     },
-    /// The starting revision leaves none to publish: it must be below [`MAX_REVISION`].
+    /// The start revision leaves none to publish: it must be below [`MAX_REVISION`].
     Revision {
         /// The revision handed in.
         given: Revision,
@@ -421,7 +418,7 @@ impl fmt::Display for BuildError {
             Self::ZeroCapacity { what } => write!(f, "{what} is 0 and must be at least 1"),
             Self::Revision { given } => write!(
                 f,
-                "starting at revision {given} leaves none to publish: it must be below \
+                "start revision {given} leaves none to publish: it must be below \
                  {MAX_REVISION}"
             ),
             Self::Spawn(_) => f.write_str("the dispatcher's thread could not be started"),
@@ -438,18 +435,18 @@ impl Error for BuildError {
     }
 }
 
-/// Why a [`Replay`](crate::Replay) source could not serve a read.
+/// The reason for which a [`Replay`](crate::Replay) source could not serve a read.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReplayError {
-    /// The source has forgotten the first revision asked for. The watcher reports what lies
-    /// below `oldest` as a lag and reads on from there.
+    /// The source has removed the first revision asked for. The watcher reports everything below
+    /// `oldest` as a lag and reads on from there.
     Compacted {
         /// The oldest revision from which a read succeeds.
         oldest: Revision,
     },
-    /// The source failed. The watcher reports everything up to the history in memory as a lag,
-    /// and the error goes to `tracing`.
+    /// The source failed. The watcher reports everything below the history in memory as a lag, and
+    /// the error goes to `tracing`.
     Failed(Box<dyn Error + Send + Sync>),
 }
 

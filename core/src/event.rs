@@ -1,4 +1,4 @@
-//! What the store hands in, and what a watcher hands out.
+//! Events: what a watcher delivers.
 //!
 //! ```text
 //!   Change ── publish ──▶ Record (a change with its revision, inside a segment's Records)
@@ -13,182 +13,47 @@ use std::sync::Arc;
 use bstr::BStr;
 use bytes::Bytes;
 
-use crate::records::{Record, Records};
+use crate::change::{Change, EventKind, PrevValue, Revision};
+use crate::log::records::{Record, Records};
+use crate::log::segment::Run;
 
-/// The number of a transaction: it grows with every one, and 0 is "before anything".
+/// One change with its revision, as a watcher delivers it.
 ///
-/// Revisions are assigned by the publisher, one after the other, or given by the store
-/// (a Raft index, say): then they must grow, and may skip.
-/// [`MAX_REVISION`] is the largest that can be published.
-pub type Revision = u64;
-
-/// The largest revision that can be published; the number above it means "never".
-pub const MAX_REVISION: Revision = u64::MAX - 1;
-
-/// What a change does to its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EventKind {
-    /// The key has a new value.
-    Put,
-    /// The key is gone.
-    Delete,
-}
-
-/// What the key held before a change, as far as the store said.
+/// An event is 16 bytes, and cloning it raises one reference count. It points into the segment that
+/// it was dispatched with and keeps the segment in memory: up to 255 other events, limited to a
+/// quarter of its watcher's capacity in bytes unless the watcher matched an eighth of them or more.
+/// To keep an event for long, keep its [`key_bytes`](Self::key_bytes) and
+/// [`value_bytes`](Self::value_bytes), or [`to_change`](Self::to_change), and drop the event.
 ///
-/// The engine never looks it up: the store hands it in with the change, if it has it at hand.
-/// [`Hub::wants_prev_value`](crate::Hub::wants_prev_value) tells whether any watcher asked for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum PrevValue<B = Bytes> {
-    /// The key did not exist.
-    Absent,
-    /// The key held this value.
-    Value(B),
-    /// The store did not hand it in, or the watcher did not ask for it.
-    #[default]
-    Unavailable,
-}
-
-impl<B> PrevValue<B> {
-    /// The same with the value, if there is one, turned into something else.
-    pub fn map<T>(self, turn: impl FnOnce(B) -> T) -> PrevValue<T> {
-        match self {
-            Self::Absent => PrevValue::Absent,
-            Self::Value(value) => PrevValue::Value(turn(value)),
-            Self::Unavailable => PrevValue::Unavailable,
-        }
-    }
-}
-
-impl PrevValue {
-    /// The same by reference, as [`Event::prev_value`] has it.
-    #[must_use]
-    pub fn as_ref(&self) -> PrevValue<&BStr> {
-        match self {
-            Self::Absent => PrevValue::Absent,
-            Self::Value(value) => PrevValue::Value(BStr::new(value)),
-            Self::Unavailable => PrevValue::Unavailable,
-        }
-    }
-}
-
-/// A put or a delete of one key, as the store hands it in.
+/// Keys and values are [`BStr`]s: bytes that need not be UTF-8, compare with and print like
+/// strings, and dereference to `[u8]`.
+///
+/// An event stays valid after its watcher, its hub and the engine are gone.
 ///
 /// ```
-/// use kvwatch_core::{Change, EventKind, PrevValue};
+/// # use kvwatch_core as kvwatch;
+/// use kvwatch::{Builder, Change, EventKind};
 ///
-/// let change = Change::put("app/a", "1").with_prev_value(PrevValue::Absent);
-/// assert_eq!(change.kind(), EventKind::Put);
-/// assert_eq!(change.value().unwrap(), "1");
+/// let (mut publisher, hub) = Builder::new().spawn()?;
+/// let mut watcher = hub.watch("app/port")?;
+/// publisher.publish(Change::put("app/port", "80"))?;
+/// let event = watcher.recv()?;
+/// assert_eq!((event.revision(), event.kind()), (1, EventKind::Put));
+/// assert_eq!((event.key(), event.value().unwrap()), ("app/port".into(), "80".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Change {
-    pub(crate) key: Bytes,
-    /// `None` is a delete.
-    pub(crate) value: Option<Bytes>,
-    pub(crate) prev: PrevValue,
-}
-
-impl Change {
-    /// The key now holds `value`, which may be empty.
-    ///
-    /// Publishing copies a key or value of up to 512 bytes to where its watchers read it, and
-    /// frees it; what is longer is shared, never copied.
-    #[must_use]
-    pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
-        Self {
-            key: key.into(),
-            value: Some(value.into()),
-            prev: PrevValue::Unavailable,
-        }
-    }
-
-    /// The key is gone.
-    #[must_use]
-    pub fn delete(key: impl Into<Bytes>) -> Self {
-        Self {
-            key: key.into(),
-            value: None,
-            prev: PrevValue::Unavailable,
-        }
-    }
-
-    /// Says what the key held before. Without it, that is [`PrevValue::Unavailable`].
-    #[must_use]
-    pub fn with_prev_value(mut self, prev: PrevValue) -> Self {
-        self.prev = prev;
-        self
-    }
-
-    /// Whether this is a put or a delete.
-    #[must_use]
-    pub fn kind(&self) -> EventKind {
-        match self.value {
-            Some(_) => EventKind::Put,
-            None => EventKind::Delete,
-        }
-    }
-
-    /// The key.
-    #[must_use]
-    pub fn key(&self) -> &Bytes {
-        &self.key
-    }
-
-    /// The new value; `None` for a delete.
-    #[must_use]
-    pub fn value(&self) -> Option<&Bytes> {
-        self.value.as_ref()
-    }
-
-    /// What the key held before.
-    #[must_use]
-    pub fn prev_value(&self) -> &PrevValue {
-        &self.prev
-    }
-}
-
-impl fmt::Debug for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct(match self.kind() {
-            EventKind::Put => "Put",
-            EventKind::Delete => "Delete",
-        });
-        out.field("key", &BStr::new(&self.key));
-        if let Some(value) = &self.value {
-            out.field("value", &BStr::new(value));
-        }
-        if self.prev != PrevValue::Unavailable {
-            out.field("prev_value", &self.prev.as_ref());
-        }
-        out.finish()
-    }
-}
-
-/// One change with its revision, as a watcher hands it out.
-///
-/// 16 bytes, and one reference count to clone: it points into the segment in which the
-/// dispatcher gathered it, together with up to 255 neighbours, and keeps those alive: a quarter of
-/// its watcher's capacity in bytes at most, unless the watcher matched an eighth of them or more.
-/// To keep one for long, keep its [`key_bytes`](Self::key_bytes) and
-/// [`value_bytes`](Self::value_bytes) or [`to_change`](Self::to_change), and drop the event.
-///
-/// Keys and values are [`BStr`]s: bytes that need not be UTF-8, which compare with and print like
-/// strings and dereference to `[u8]`.
-///
-/// It stays valid after its watcher, its hub and the engine are gone.
 #[derive(Clone)]
 pub struct Event {
     records: Arc<Records>,
-    at: At,
+    position: Position,
 }
 
-/// Which of the records, and whether the previous value is shown: in one number, so that an event
-/// is two words that travel in registers. Of three fields, each move of one stalled for 5 ns.
+/// The index of the event's record, and whether the previous value is shown: in one number, so that
+/// an event is two words that travel in registers.
 #[derive(Clone, Copy)]
-struct At(u64);
+struct Position(u64);
 
-impl At {
+impl Position {
     fn new(index: u32, with_prev: bool) -> Self {
         Self(u64::from(index) << 1 | u64::from(with_prev))
     }
@@ -202,7 +67,7 @@ impl At {
     }
 }
 
-/// A change with its revision, by reference: what a [`Batch`](crate::Batch) yields.
+/// A change with its revision, by reference: an item of a [`Batch`](crate::Batch).
 #[derive(Clone, Copy)]
 pub struct EventRef<'a> {
     records: &'a Arc<Records>,
@@ -211,19 +76,31 @@ pub struct EventRef<'a> {
 }
 
 impl Event {
-    pub(crate) fn new(records: Arc<Records>, index: u32, with_prev: bool) -> Self {
-        debug_assert!((index as usize) < records.len());
-        let at = At::new(index, with_prev);
-        Self { records, at }
+    fn new(records: Arc<Records>, index: usize, with_prev: bool) -> Self {
+        debug_assert!(index < records.len());
+        let position = Position::new(index as u32, with_prev);
+        Self { records, position }
     }
 
-    /// The same event by reference.
+    /// The nth event of a run.
+    pub(crate) fn of_run(run: &Run, nth: usize, with_prev: bool) -> Self {
+        let index = run.position(nth);
+        Self::new(Arc::clone(run.records()), index, with_prev)
+    }
+
+    /// The last event of a run, without changing a reference count.
+    pub(crate) fn last_of_run(run: Run, with_prev: bool) -> Self {
+        let index = run.position(run.len() - 1);
+        Self::new(run.into_records(), index, with_prev)
+    }
+
+    /// This event by reference.
     #[must_use]
     pub fn as_ref(&self) -> EventRef<'_> {
         EventRef {
             records: &self.records,
-            record: &self.records[self.at.index()],
-            with_prev: self.at.with_prev(),
+            record: &self.records[self.position.index()],
+            with_prev: self.position.with_prev(),
         }
     }
 
@@ -245,8 +122,8 @@ impl Event {
         self.as_ref().key()
     }
 
-    /// The key on its own, which keeps nothing else alive: a copy of up to 512 bytes, or a
-    /// reference count.
+    /// The key as an owned value that keeps nothing else in memory: a copy of up to 512 bytes, or a
+    /// reference count of a longer one.
     #[must_use]
     pub fn key_bytes(&self) -> Bytes {
         self.as_ref().key_bytes()
@@ -258,27 +135,27 @@ impl Event {
         self.as_ref().value()
     }
 
-    /// The new value on its own, which keeps nothing else alive: a copy of up to 512 bytes, or a
-    /// reference count. `None` for a delete.
+    /// The new value as an owned value that keeps nothing else in memory: a copy of up to 512 bytes,
+    /// or a reference count of a longer one. `None` for a delete.
     #[must_use]
     pub fn value_bytes(&self) -> Option<Bytes> {
         self.as_ref().value_bytes()
     }
 
-    /// What the key held before, if the watcher asked
-    /// ([`WatchOptions::prev_value`](crate::WatchOptions::prev_value)) and the store said.
+    /// The value that the key held before, if the watcher asked for it
+    /// ([`WatchOptions::prev_value`](crate::WatchOptions::prev_value)) and the store handed it in.
     #[must_use]
     pub fn prev_value(&self) -> PrevValue<&BStr> {
         self.as_ref().prev_value()
     }
 
-    /// The same on its own: see [`value_bytes`](Self::value_bytes).
+    /// The previous value as an owned value: see [`value_bytes`](Self::value_bytes).
     #[must_use]
     pub fn prev_value_bytes(&self) -> PrevValue {
         self.as_ref().prev_value_bytes()
     }
 
-    /// The change on its own, which keeps nothing else alive.
+    /// The change as an owned value that keeps nothing else in memory.
     #[must_use]
     pub fn to_change(&self) -> Change {
         self.as_ref().to_change()
@@ -312,7 +189,7 @@ impl<'a> EventRef<'a> {
         BStr::new(self.records.key(self.record))
     }
 
-    /// The key on its own: see [`Event::key_bytes`].
+    /// The key as an owned value: see [`Event::key_bytes`].
     #[must_use]
     pub fn key_bytes(&self) -> Bytes {
         self.records.key_bytes(self.record)
@@ -324,14 +201,14 @@ impl<'a> EventRef<'a> {
         self.records.value(self.record).map(BStr::new)
     }
 
-    /// The new value on its own: see [`Event::value_bytes`].
+    /// The new value as an owned value: see [`Event::value_bytes`].
     #[must_use]
     pub fn value_bytes(&self) -> Option<Bytes> {
         self.records.value_bytes(self.record)
     }
 
-    /// What the key held before, if the watcher asked
-    /// ([`WatchOptions::prev_value`](crate::WatchOptions::prev_value)) and the store said.
+    /// The value that the key held before, if the watcher asked for it
+    /// ([`WatchOptions::prev_value`](crate::WatchOptions::prev_value)) and the store handed it in.
     #[must_use]
     pub fn prev_value(&self) -> PrevValue<&'a BStr> {
         if self.with_prev {
@@ -341,7 +218,7 @@ impl<'a> EventRef<'a> {
         }
     }
 
-    /// The same on its own: see [`Event::prev_value_bytes`].
+    /// The previous value as an owned value: see [`Event::prev_value_bytes`].
     #[must_use]
     pub fn prev_value_bytes(&self) -> PrevValue {
         if self.with_prev {
@@ -351,7 +228,7 @@ impl<'a> EventRef<'a> {
         }
     }
 
-    /// The change on its own, which keeps nothing else alive.
+    /// The change as an owned value that keeps nothing else in memory.
     #[must_use]
     pub fn to_change(&self) -> Change {
         Change {
@@ -361,14 +238,14 @@ impl<'a> EventRef<'a> {
         }
     }
 
-    /// The event by value: see [`Event`] for what it keeps alive.
+    /// This event by value. [`Event`] says what it keeps in memory.
     #[must_use]
     pub fn to_event(&self) -> Event {
-        // The record's place is found again from its address, so that iterating by reference
-        // need not carry an index beside it.
+        // The index is computed from the record's address, so that iterating by reference need not
+        // carry it.
         let start = self.records.as_ptr() as usize;
         let offset = std::ptr::from_ref(self.record) as usize - start;
-        let index = u32::try_from(offset / size_of::<Record>()).expect("segments index with u32");
+        let index = offset / size_of::<Record>();
         Event::new(Arc::clone(self.records), index, self.with_prev)
     }
 

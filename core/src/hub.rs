@@ -1,24 +1,40 @@
-//! The way in for watchers.
+//! The hub: where watchers are registered.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::change::Revision;
 use crate::engine::Engine;
+use crate::engine::receiver::{QueueHandle, Receiver};
 use crate::error::{WaitError, WatchError};
-use crate::event::Revision;
-use crate::milestone::Reached;
 use crate::options::WatchOptions;
-use crate::queue::Queue;
+use crate::reached::Reached;
+use crate::registry::queue::Queue;
 use crate::selector::Selector;
 use crate::stats::{HistoryStats, Stats};
 use crate::watcher::Watcher;
 
-/// Where watchers are registered: cheap to clone, usable from any thread.
+/// Registers watchers. Cheap to clone, and usable from any thread.
 ///
-/// It does not keep the engine going; the [`Publisher`](crate::Publisher) does. Once that is gone
-/// and everything published is dispatched, new watches are refused with
-/// [`WatchError::Closed`], and the figures stay as they were.
+/// A hub does not keep the engine running; the [`Publisher`](crate::Publisher) does.
+///
+/// - *If I am dropped:* registered watchers stay.
+/// - *If the publisher is gone:* once everything published is dispatched, new watches are refused
+///   with [`WatchError::Closed`], and the statistics stay as they were.
+///
+/// ```
+/// # use kvwatch_core as kvwatch;
+/// use kvwatch::{Builder, Change, Selector};
+/// use std::time::Duration;
+///
+/// let (mut publisher, hub) = Builder::new().spawn()?;
+/// let mut watcher = hub.watch(Selector::prefix("app/"))?;
+/// let revision = publisher.publish(Change::put("app/port", "80"))?;
+/// hub.wait_for(revision, Duration::from_secs(5))?;
+/// assert_eq!(watcher.try_recv()?.key(), "app/port");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Hub {
     engine: Arc<Engine>,
@@ -29,11 +45,11 @@ impl Hub {
         Self { engine }
     }
 
-    /// Watches from now on: exactly what is published after this call returns, and nothing that
-    /// was published before it. A bare key is an exact selector.
+    /// Watches from now on: the watcher delivers exactly the changes that are published after this
+    /// call returns, and none that were published before it. A bare key is an exact selector.
     ///
-    /// So there is no race in: watch, then read the store, then skip events up to the revision
-    /// that was read.
+    /// So there is no race in: watch, then read the store, then skip events up to the revision that
+    /// was read.
     ///
     /// # Errors
     /// See [`WatchError`].
@@ -41,12 +57,11 @@ impl Hub {
         self.watch_with(selector, WatchOptions::new())
     }
 
-    /// Watches with more to say: from a past or future revision, filtered, with a capacity of its
-    /// own.
+    /// Watches with options: from a past or future revision, filtered, with a capacity of its own.
     ///
     /// # Errors
-    /// See [`WatchError`]; [`Compacted`](WatchError::Compacted) only where a start revision was
-    /// asked for.
+    /// See [`WatchError`]; [`Compacted`](WatchError::Compacted) only if the options have a start
+    /// revision.
     pub fn watch_with(
         &self,
         selector: impl Into<Selector>,
@@ -55,7 +70,7 @@ impl Hub {
         let engine = &self.engine;
         let selector = selector.into();
         selector.validate()?;
-        let capacity = options.capacity.unwrap_or(engine.config.queue);
+        let capacity = options.capacity.unwrap_or(engine.config.queue_capacity);
         let capacity_bytes = options.capacity_bytes.unwrap_or(engine.config.queue_bytes);
         for (value, what) in [
             (capacity, "the watcher's capacity"),
@@ -65,7 +80,7 @@ impl Hub {
                 return Err(WatchError::ZeroCapacity { what });
             }
         }
-        // Nothing is before revision 1.
+        // No revision is below 1.
         let wanted = options.start.map(|start| start.max(1));
         if let Some(requested) = wanted {
             self.check_start(requested)?;
@@ -79,23 +94,23 @@ impl Hub {
             capacity_bytes,
         ));
         let mut registry = engine.registry.write();
-        if let Err(refused) = registry.admits() {
+        if let Err(refused) = registry.admit() {
             drop(registry);
             return Err(refused);
         }
-        let slot = engine.insert(&mut registry, &queue, &selector);
-        // After the interest is raised: what is opened from here on is not overlooked. And while
-        // the registry is locked: what is dispatched from here on finds this watcher placed.
-        let opened = engine.opened();
-        let start = wanted.unwrap_or(opened + 1);
-        let behind = start <= opened;
-        queue.place(start, behind);
+        let slot = engine.register(&mut registry, &queue, &selector);
+        // Read after the interest was raised: the publisher sees it for every later claim. And while
+        // the registry is locked: every later step finds the start of this watcher set.
+        let claimed = engine.revisions.claimed();
+        let start = wanted.unwrap_or(claimed + 1);
+        let behind = start <= claimed;
+        queue.start_at(start, behind);
         if behind {
-            engine.doubt(opened);
+            engine.revisions.note_late_watch(claimed);
         }
-        if behind && engine.config.history == 0 {
-            // What nobody watched was not even sent: it is gone, dispatched or not.
-            let oldest = opened + 1;
+        if behind && !engine.config.keeps_history() {
+            // Events that no watcher wanted were not even sent: they are lost, dispatched or not.
+            let oldest = claimed + 1;
             engine.history.write().compact(oldest, &mut Vec::new());
             if engine.replay().is_none() {
                 drop(registry);
@@ -107,16 +122,15 @@ impl Hub {
             }
         }
         drop(registry);
-        Ok(Watcher::new(
-            Arc::clone(engine),
-            selector,
+        let handle = QueueHandle {
+            engine: Arc::clone(engine),
             queue,
             slot,
-            start,
-        ))
+        };
+        Ok(Watcher::new(Receiver::new(handle, selector, start)))
     }
 
-    /// Whether the history, or the store behind it, reaches back to `requested`.
+    /// Checks that the history, or the store's own log, reaches back to `requested`.
     fn check_start(&self, requested: Revision) -> Result<(), WatchError> {
         let mut oldest = self.engine.history.read().floor();
         if requested < oldest
@@ -133,42 +147,44 @@ impl Hub {
     /// The revision published last. Its events may not have been dispatched yet.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.engine.settled()
+        self.engine.revisions.published()
     }
 
-    /// Everything up to this revision is in the queues of the watchers it concerns.
+    /// The revision up to which everything is in the queues of the watchers it concerns.
     #[must_use]
     pub fn dispatched(&self) -> Revision {
-        self.engine.dispatched()
+        self.engine.revisions.dispatched()
     }
 
     /// Waits until everything up to `revision`, which may not be published yet, is in the queues
     /// of the watchers it concerns.
     ///
     /// # Errors
-    /// [`Timeout`](WaitError::Timeout), or [`Closed`](WaitError::Closed) where the engine stopped
-    /// before that revision.
+    /// [`Timeout`](WaitError::Timeout), or [`Closed`](WaitError::Closed) if the engine stopped before
+    /// that revision.
     pub fn wait_for(&self, revision: Revision, timeout: Duration) -> Result<(), WaitError> {
         let now = Instant::now();
-        // A timeout beyond what the clock can tell is as good as a hundred years.
+        // A deadline that the clock cannot represent is replaced by a hundred years.
         let forever = Duration::from_secs(60 * 60 * 24 * 365 * 100);
         let deadline = now.checked_add(timeout).unwrap_or(now + forever);
-        self.reached(revision).block(deadline)
+        self.wait_for_async(revision).block(deadline)
     }
 
-    /// The same as a future, without a timeout. It needs no runtime.
-    pub fn reached(&self, revision: Revision) -> Reached {
+    /// Like [`wait_for`](Self::wait_for) as a future, without a timeout. It needs no runtime.
+    ///
+    /// Cancel safe: dropping the future ends the wait and nothing else.
+    pub fn wait_for_async(&self, revision: Revision) -> Reached {
         Reached::new(Arc::clone(&self.engine), revision)
     }
 
-    /// Whether any registered watcher asked for previous values: if not, the store need not read
+    /// Whether any registered watcher asked for previous values. If not, the store need not read
     /// them.
     #[must_use]
     pub fn wants_prev_value(&self) -> bool {
         self.engine.wants_prev_value()
     }
 
-    /// What the engine knows of itself. Takes the registry's and the history's lock for a moment.
+    /// The engine's counters and gauges. Takes the registry's and the history's lock briefly.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let counters = &self.engine.counters;

@@ -1,8 +1,8 @@
-//! How a watcher wants its events.
+//! The options of a watch.
 
-use crate::event::{EventKind, Revision};
+use crate::change::{EventKind, Revision};
 
-/// Which kinds of change a watcher wants.
+/// The kinds of change that a watcher receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Filter {
@@ -16,7 +16,7 @@ pub enum Filter {
 }
 
 impl Filter {
-    /// Whether this filter lets such a change pass.
+    /// Whether changes of this kind pass the filter.
     #[must_use]
     pub fn passes(self, kind: EventKind) -> bool {
         match self {
@@ -27,25 +27,26 @@ impl Filter {
     }
 }
 
-/// What becomes of a watcher whose queue is full.
+/// What happens to a watcher whose queue overflows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// It reads on from the history, at its own pace, and comes back to the live path. Only
-    /// where the history has passed it by does it get a [`Lagged`](crate::Lagged) in place of
-    /// what it missed.
+    /// The watcher reads on from the history, at its own pace, and comes back to the live path. Only
+    /// if the history has moved past it does it get a [`Lagged`](crate::Lagged) in place of the
+    /// events that it missed.
     #[default]
     CatchUp,
-    /// It ends with [`EndReason::Overflow`](crate::EndReason::Overflow), after what is already
-    /// in its queue. A watch from a past revision reads up to the present first; only from then
-    /// on can it overflow.
+    /// The watcher ends with [`EndReason::Overflow`](crate::EndReason::Overflow) after the events
+    /// that are already in its queue. A watch from a past revision first reads up to the present;
+    /// only from then on can it overflow.
     Cancel,
 }
 
-/// What can be asked of a watch beyond its selector.
+/// The options of a watch beside its selector.
 ///
 /// ```
-/// use kvwatch_core::{Filter, WatchOptions};
+/// # use kvwatch_core as kvwatch;
+/// use kvwatch::{Filter, WatchOptions};
 ///
 /// let options = WatchOptions::new().start_revision(42).filter(Filter::Puts).capacity(16);
 /// # let _ = options;
@@ -62,47 +63,49 @@ pub struct WatchOptions {
 }
 
 impl WatchOptions {
-    /// From now on, puts and deletes, without previous values, the builder's capacities.
+    /// The defaults: from now on, puts and deletes, without previous values, with the builder's
+    /// capacities.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The first revision wanted, inclusive. A past one is replayed from the history; one in the
-    /// future delivers nothing below it. Revision 0 is before anything, so it means the same as 1.
+    /// The first revision to deliver, inclusive. A past one is replayed from the history; with one in
+    /// the future, nothing below it is delivered. Revision 0 is before anything, so it means the same
+    /// as 1.
     ///
-    /// Without it, a watch delivers what is published after it was registered.
+    /// Without this option, a watch delivers the changes that are published after it was registered.
     pub fn start_revision(mut self, revision: Revision) -> Self {
         self.start = Some(revision);
         self
     }
 
-    /// Whether events should carry what the key held before. Default: no.
+    /// Whether events carry the value that the key held before. Default: no.
     pub fn prev_value(mut self, wanted: bool) -> Self {
         self.prev_value = wanted;
         self
     }
 
-    /// Which kinds of change are wanted. Default: both.
+    /// The kinds of change to deliver. Default: both.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
     }
 
-    /// What becomes of this watcher when its queue is full. Default: it catches up.
+    /// What happens when the watcher's queue overflows. Default: it catches up.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
     }
 
-    /// How many events the engine queues ahead of the receiver, exactly. Default: the builder's
-    /// [`queue`](crate::Builder::queue). A transaction larger than that still fits into an empty
-    /// queue. More than 2^32 - 1 is taken as that.
+    /// The maximum number of events in the watcher's queue, taken exactly. Default: the builder's
+    /// [`queue_capacity`](crate::Builder::queue_capacity). A larger transaction still fits into an
+    /// empty queue. Values above 2^32 - 1 mean 2^32 - 1.
     pub fn capacity(mut self, events: usize) -> Self {
         self.capacity = Some(events);
         self
     }
 
-    /// How many bytes the queued events may keep in memory. Default: the builder's
+    /// The maximum number of bytes that the queued events keep in memory. Default: the builder's
     /// [`queue_bytes`](crate::Builder::queue_bytes). One revision always fits into an empty queue.
     pub fn capacity_bytes(mut self, bytes: usize) -> Self {
         self.capacity_bytes = Some(bytes);

@@ -1,4 +1,4 @@
-//! The way in for the store.
+//! The publisher: the store's end of an engine.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,28 +6,29 @@ use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::chunk::Chunk;
+use crate::change::{Change, Revision};
 use crate::engine::Engine;
+use crate::engine::chunk::Chunk;
+use crate::engine::sender::{Sender, WaitPolicy};
 use crate::error::{CompactError, EndReason, Entries, Lagged, PublishError, WaitError};
-use crate::event::{Change, Revision};
 use crate::hub::Hub;
-use crate::sender::{Patience, Sender};
 
-/// The store's end: whatever is published here reaches every watcher that wants it.
+/// The store's end of an engine: changes published here reach every watcher that wants them.
 ///
-/// There is one, it is not `Clone`, and publishing takes `&mut self`: so the order of events is
-/// the order of commits, checked by the compiler. A store with many writers publishes inside its
-/// commit lock, after a change has become readable.
+/// An engine has one publisher. It is not `Clone`, and publishing takes `&mut self`: so the compiler
+/// checks that the order of events is the order of commits. A store with many writers publishes
+/// inside its commit lock, after a change has become readable.
 ///
 /// - *If I am faster than the dispatcher:* the ingress fills up, and a publish waits (`publish`),
 ///   gives the changes back (`try_publish`, `publish_timeout`) or reports the loss to every
-///   watcher (`publish_lossy`). A slow watcher never makes it wait.
+///   watcher (`publish_lossy`). A slow watcher never makes a publish wait.
 /// - *If I am dropped:* everything published is still dispatched, then every watcher ends with
 ///   [`EndReason::ShutDown`]. [`shutdown`](Self::shutdown) does the same and waits for it.
 /// - *If the dispatcher is gone:* publishing fails with [`Closed`](crate::PublishErrorKind::Closed).
 ///
 /// ```
-/// use kvwatch_core::{Builder, Change};
+/// # use kvwatch_core as kvwatch;
+/// use kvwatch::{Builder, Change};
 /// use std::time::Duration;
 ///
 /// let (mut publisher, hub) = Builder::new().spawn()?;
@@ -40,7 +41,7 @@ use crate::sender::{Patience, Sender};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It cannot be cloned, as two of them would have no order:
+/// It cannot be cloned, because the events of two publishers would have no order:
 ///
 /// ```compile_fail
 /// let (publisher, _hub) = kvwatch_core::Builder::new().spawn().unwrap();
@@ -53,17 +54,17 @@ pub struct Publisher {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What became of a lossy publish.
+/// The outcome of a lossy publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lossy {
-    /// It was published under this revision.
+    /// The changes were published under this revision.
     Queued(Revision),
-    /// The ingress was full: every watcher is told that it lagged here.
+    /// The ingress was full: every watcher gets a lag at this revision.
     Dropped(Revision),
 }
 
 impl Lossy {
-    /// The revision that it has, or would have had.
+    /// The revision that the changes have, or would have had.
     #[must_use]
     pub fn revision(self) -> Revision {
         match self {
@@ -80,7 +81,7 @@ impl Publisher {
         }
     }
 
-    /// The dispatcher runs on this thread.
+    /// Adds the thread on which the dispatcher runs.
     pub(crate) fn with_thread(mut self, thread: JoinHandle<()>) -> Self {
         self.thread = Some(thread);
         self
@@ -89,31 +90,31 @@ impl Publisher {
     /// Publishes one change as a transaction of its own. Waits while the ingress is full.
     ///
     /// # Errors
-    /// [`Closed`](crate::PublishErrorKind::Closed) where the dispatcher is gone.
+    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone.
     pub fn publish(&mut self, change: Change) -> Result<Revision, PublishError<Change>> {
-        self.sender.one(change, Patience::Endless)
+        self.sender.publish_one(change, WaitPolicy::Block)
     }
 
-    /// Publishes these changes as one transaction, in this order, under one revision. Without
-    /// changes it uses up a revision all the same. Waits while the ingress is full.
+    /// Publishes these changes as one transaction, in this order, under one revision. A transaction
+    /// without changes uses up a revision too. Waits while the ingress is full.
     ///
     /// # Errors
-    /// [`Closed`](crate::PublishErrorKind::Closed) where the dispatcher is gone.
+    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone.
     pub fn publish_batch(
         &mut self,
         changes: impl IntoIterator<Item = Change>,
     ) -> Result<Revision, PublishError<Vec<Change>>> {
-        self.batch(changes, Patience::Endless)
+        self.publish_changes(changes, WaitPolicy::Block)
     }
 
     /// Publishes a chunk of transactions under the store's own revisions, which must grow and may
-    /// skip; a transaction may be without changes. Returns the last revision. It is one message
-    /// in the ingress however many they are, and each still arrives as a transaction of its own.
-    /// Waits while the ingress is full.
+    /// skip numbers. A transaction may have no changes. Returns the last revision. The chunk is one
+    /// message in the ingress, however many transactions it has; watchers receive each transaction
+    /// by itself. Waits while the ingress is full.
     ///
     /// ```
     /// # use kvwatch_core::{Builder, Change};
-    /// # let (mut publisher, _hub) = Builder::new().revision(40).spawn()?;
+    /// # let (mut publisher, _hub) = Builder::new().start_revision(40).spawn()?;
     /// publisher.publish_many([
     ///     (41, vec![Change::put("a", "1"), Change::put("b", "1")]),
     ///     (44, vec![Change::delete("a")]),
@@ -123,8 +124,8 @@ impl Publisher {
     /// ```
     ///
     /// # Errors
-    /// [`Revision`](crate::PublishErrorKind::Revision) where one does not grow,
-    /// [`Closed`](crate::PublishErrorKind::Closed) where the dispatcher is gone. Nothing of the chunk is
+    /// [`Revision`](crate::PublishErrorKind::Revision) if one does not grow,
+    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone. Nothing of the chunk is
     /// published then.
     pub fn publish_many<C>(
         &mut self,
@@ -133,32 +134,32 @@ impl Publisher {
     where
         C: IntoIterator<Item = Change>,
     {
-        self.many(entries, Patience::Endless)
+        self.publish_entries(entries, WaitPolicy::Block)
     }
 
-    /// Like [`publish`](Self::publish), without waiting.
+    /// Like [`publish`](Self::publish) but never waits.
     ///
     /// # Errors
-    /// [`Full`](crate::PublishErrorKind::Full) too.
+    /// Also [`Full`](crate::PublishErrorKind::Full).
     pub fn try_publish(&mut self, change: Change) -> Result<Revision, PublishError<Change>> {
-        self.sender.one(change, Patience::None)
+        self.sender.publish_one(change, WaitPolicy::Try)
     }
 
-    /// Like [`publish_batch`](Self::publish_batch), without waiting.
+    /// Like [`publish_batch`](Self::publish_batch) but never waits.
     ///
     /// # Errors
-    /// [`Full`](crate::PublishErrorKind::Full) too.
+    /// Also [`Full`](crate::PublishErrorKind::Full).
     pub fn try_publish_batch(
         &mut self,
         changes: impl IntoIterator<Item = Change>,
     ) -> Result<Revision, PublishError<Vec<Change>>> {
-        self.batch(changes, Patience::None)
+        self.publish_changes(changes, WaitPolicy::Try)
     }
 
-    /// Like [`publish_many`](Self::publish_many), without waiting.
+    /// Like [`publish_many`](Self::publish_many) but never waits.
     ///
     /// # Errors
-    /// [`Full`](crate::PublishErrorKind::Full) too.
+    /// Also [`Full`](crate::PublishErrorKind::Full).
     pub fn try_publish_many<C>(
         &mut self,
         entries: impl IntoIterator<Item = (Revision, C)>,
@@ -166,37 +167,38 @@ impl Publisher {
     where
         C: IntoIterator<Item = Change>,
     {
-        self.many(entries, Patience::None)
+        self.publish_entries(entries, WaitPolicy::Try)
     }
 
-    /// Like [`publish`](Self::publish), waiting this long at most.
+    /// Like [`publish`](Self::publish) but waits for `timeout` at most.
     ///
     /// # Errors
-    /// [`Full`](crate::PublishErrorKind::Full) too.
+    /// Also [`Full`](crate::PublishErrorKind::Full).
     pub fn publish_timeout(
         &mut self,
         change: Change,
         timeout: Duration,
     ) -> Result<Revision, PublishError<Change>> {
-        self.sender.one(change, Patience::of(timeout))
+        self.sender
+            .publish_one(change, WaitPolicy::timeout(timeout))
     }
 
-    /// Like [`publish_batch`](Self::publish_batch), waiting this long at most.
+    /// Like [`publish_batch`](Self::publish_batch) but waits for `timeout` at most.
     ///
     /// # Errors
-    /// [`Full`](crate::PublishErrorKind::Full) too.
+    /// Also [`Full`](crate::PublishErrorKind::Full).
     pub fn publish_batch_timeout(
         &mut self,
         changes: impl IntoIterator<Item = Change>,
         timeout: Duration,
     ) -> Result<Revision, PublishError<Vec<Change>>> {
-        self.batch(changes, Patience::of(timeout))
+        self.publish_changes(changes, WaitPolicy::timeout(timeout))
     }
 
-    /// Like [`publish_many`](Self::publish_many), waiting this long at most.
+    /// Like [`publish_many`](Self::publish_many) but waits for `timeout` at most.
     ///
     /// # Errors
-    /// [`Full`](crate::PublishErrorKind::Full) too.
+    /// Also [`Full`](crate::PublishErrorKind::Full).
     pub fn publish_many_timeout<C>(
         &mut self,
         entries: impl IntoIterator<Item = (Revision, C)>,
@@ -205,65 +207,46 @@ impl Publisher {
     where
         C: IntoIterator<Item = Change>,
     {
-        self.many(entries, Patience::of(timeout))
+        self.publish_entries(entries, WaitPolicy::timeout(timeout))
     }
 
-    /// Like [`publish`](Self::publish), never waiting: while the ingress is full, the change is
-    /// dropped, and every watcher gets a [`Lagged`] with its revision in its place,
-    /// whether it would have matched or not.
+    /// Like [`publish`](Self::publish) but never waits: while the ingress is full, the change is
+    /// dropped, and every watcher gets a [`Lagged`] with the change's revision in its place, whether
+    /// the change would have matched or not.
     ///
     /// # Errors
-    /// [`Closed`](crate::PublishErrorKind::Closed) where the dispatcher is gone.
+    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone.
     pub fn publish_lossy(&mut self, change: Change) -> Result<Lossy, PublishError<Change>> {
-        self.sender
-            .one(change, Patience::None)
-            .map(Lossy::Queued)
-            .or_else(|refused| {
-                let revision = self.sender.last() + 1;
-                self.sender.dig(
-                    refused,
-                    Lagged {
-                        from: revision,
-                        to: revision,
-                    },
-                    1,
-                    1,
-                )
-            })
+        match self.sender.publish_one(change, WaitPolicy::Try) {
+            Ok(revision) => Ok(Lossy::Queued(revision)),
+            Err(refused) => self.drop_refused(refused, 1),
+        }
     }
 
-    /// Like [`publish_batch`](Self::publish_batch), never waiting: see
+    /// Like [`publish_batch`](Self::publish_batch) but never waits: see
     /// [`publish_lossy`](Self::publish_lossy).
     ///
     /// # Errors
-    /// [`Closed`](crate::PublishErrorKind::Closed) where the dispatcher is gone.
+    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone.
     pub fn publish_batch_lossy(
         &mut self,
         changes: impl IntoIterator<Item = Change>,
     ) -> Result<Lossy, PublishError<Vec<Change>>> {
-        self.batch(changes, Patience::None)
-            .map(Lossy::Queued)
-            .or_else(|refused| {
-                let revision = self.sender.last() + 1;
+        match self.publish_changes(changes, WaitPolicy::Try) {
+            Ok(revision) => Ok(Lossy::Queued(revision)),
+            Err(refused) => {
                 let events = refused.input().len();
-                self.sender.dig(
-                    refused,
-                    Lagged {
-                        from: revision,
-                        to: revision,
-                    },
-                    events,
-                    1,
-                )
-            })
+                self.drop_refused(refused, events)
+            }
+        }
     }
 
-    /// Like [`publish_many`](Self::publish_many), never waiting: see
+    /// Like [`publish_many`](Self::publish_many) but never waits: see
     /// [`publish_lossy`](Self::publish_lossy).
     ///
     /// # Errors
-    /// [`Revision`](crate::PublishErrorKind::Revision) where one does not grow,
-    /// [`Closed`](crate::PublishErrorKind::Closed) where the dispatcher is gone.
+    /// [`Revision`](crate::PublishErrorKind::Revision) if one does not grow,
+    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone.
     pub fn publish_many_lossy<C>(
         &mut self,
         entries: impl IntoIterator<Item = (Revision, C)>,
@@ -271,42 +254,45 @@ impl Publisher {
     where
         C: IntoIterator<Item = Change>,
     {
-        self.many(entries, Patience::None)
-            .map(Lossy::Queued)
-            .or_else(|refused| {
-                let from = refused
-                    .input()
-                    .first()
-                    .map_or(self.sender.last(), |entry| entry.0);
-                let to = refused
-                    .input()
-                    .last()
-                    .map_or(self.sender.last(), |entry| entry.0);
-                let events = refused.input().iter().map(|entry| entry.1.len()).sum();
-                let transactions = refused.input().len();
+        match self.publish_entries(entries, WaitPolicy::Try) {
+            Ok(revision) => Ok(Lossy::Queued(revision)),
+            Err(refused) => {
+                let entries = refused.input();
+                let revision = |entry: Option<&(Revision, _)>| {
+                    entry.map_or(self.sender.last(), |entry| entry.0)
+                };
+                let gap = Lagged {
+                    first: revision(entries.first()),
+                    last: revision(entries.last()),
+                };
+                let events = entries.iter().map(|entry| entry.1.len()).sum();
+                let transactions = entries.len();
                 self.sender
-                    .dig(refused, Lagged { from, to }, events, transactions)
-            })
+                    .record_gap(refused, gap, events, transactions)
+                    .map(Lossy::Dropped)
+            }
+        }
     }
 
-    /// Ready once there is room for a message: the next publish will not wait then. For async
-    /// adapters; the waker of the last call is the one that is woken.
+    /// Ready once there is room for a message: the next publish then does not wait. It is for async
+    /// adapters. The waker of the last call is the one that is woken.
     ///
-    /// Cancel safe: nothing is taken up by it.
+    /// Cancel safe: it reserves nothing.
     ///
     /// # Errors
-    /// Why the engine has stopped, if it has.
+    /// The reason for which the engine has stopped, if it has.
     pub fn poll_reserve(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndReason>> {
         self.sender.poll_room(cx)
     }
 
-    /// The revision published last, or what [`Builder::revision`](crate::Builder::revision) said.
+    /// The revision published last, or
+    /// [`Builder::start_revision`](crate::Builder::start_revision) before the first publish.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.sender.last()
     }
 
-    /// Another handle to register watchers through.
+    /// A handle for registering watchers.
     #[must_use]
     pub fn hub(&self) -> Hub {
         Hub::new(Arc::clone(self.sender.engine()))
@@ -315,15 +301,14 @@ impl Publisher {
     /// Waits until everything published is in the queues of the watchers it concerns.
     ///
     /// # Errors
-    /// [`Timeout`](WaitError::Timeout), or [`Closed`](WaitError::Closed) where the dispatcher is
-    /// gone.
+    /// [`Timeout`](WaitError::Timeout), or [`Closed`](WaitError::Closed) if the dispatcher is gone.
     pub fn flush(&mut self, timeout: Duration) -> Result<(), WaitError> {
         self.hub().wait_for(self.sender.last(), timeout)
     }
 
-    /// Forgets what the history holds below `revision`: it is then the oldest that a watch can
-    /// start from. A watcher that is behind and has not read that far gets a lag. Live watchers
-    /// notice nothing.
+    /// Removes everything below `revision` from the history: it is then the oldest revision that a
+    /// watch can start from. A watcher that is behind and has not read that far gets a lag. Live
+    /// watchers notice nothing.
     ///
     /// # Errors
     /// [`Future`](CompactError::Future) above the revision that will be published next.
@@ -335,31 +320,31 @@ impl Publisher {
                 largest,
             });
         }
-        let mut trash = Vec::new();
+        let mut retired = Vec::new();
         self.sender
             .engine()
             .history
             .write()
-            .compact(revision, &mut trash);
+            .compact(revision, &mut retired);
         Ok(())
     }
 
     /// Dispatches everything published, ends every watcher behind it with
     /// [`EndReason::ShutDown`], and waits until that is done and the thread of
-    /// [`Builder::spawn`](crate::Builder::spawn) is gone. Watchers can still take what they have
-    /// not taken yet.
+    /// [`Builder::spawn`](crate::Builder::spawn) has ended. Watchers can still receive everything that
+    /// was published.
     ///
     /// # Errors
-    /// [`Timeout`](WaitError::Timeout): it goes on in the background.
+    /// [`Timeout`](WaitError::Timeout): the shutdown goes on in the background.
     /// [`Closed`](WaitError::Closed): the dispatcher was gone before.
     pub fn shutdown(mut self, timeout: Duration) -> Result<(), WaitError> {
-        self.leave();
-        // No revision is that high: this ends with the engine.
+        self.announce_close();
+        // No revision is that high: the wait ends with the engine.
         let waited = self.hub().wait_for(Revision::MAX, timeout);
         match waited {
             Err(WaitError::Closed(EndReason::ShutDown)) => {
                 if let Some(thread) = self.thread.take() {
-                    // It has nothing left to do but return.
+                    // Nothing is left for the thread to do.
                     drop(thread.join());
                 }
                 Ok(())
@@ -368,46 +353,62 @@ impl Publisher {
         }
     }
 
-    /// From now on nothing is published; whoever dispatches ends the engine.
-    fn leave(&mut self) {
+    /// Drops the changes of one transaction that found no room, and records a gap for them.
+    fn drop_refused<T>(
+        &mut self,
+        refused: PublishError<T>,
+        events: usize,
+    ) -> Result<Lossy, PublishError<T>> {
+        let revision = self.sender.last() + 1;
+        let gap = Lagged {
+            first: revision,
+            last: revision,
+        };
+        self.sender
+            .record_gap(refused, gap, events, 1)
+            .map(Lossy::Dropped)
+    }
+
+    /// Announces that nothing more is published: the thread that dispatches then ends the engine.
+    fn announce_close(&mut self) {
         self.sender.engine().close_soon();
-        if self.sender.engine().parker.is_absent() && self.sender.engine().config.inline {
+        if self.sender.engine().parker.is_absent() && self.sender.engine().config.inline_dispatch {
             self.sender.engine().finish();
         }
         self.sender.engine().parker.notify();
     }
 
-    fn batch(
+    fn publish_changes(
         &mut self,
         changes: impl IntoIterator<Item = Change>,
-        patience: Patience,
+        wait: WaitPolicy,
     ) -> Result<Revision, PublishError<Vec<Change>>> {
         let next = self.sender.last() + 1;
         let chunk = self.sender.empty_chunk().collect([(next, changes)]);
         self.sender
-            .chunk(chunk, patience)
-            .map_err(|refused| refused.map(Chunk::give_back_one))
+            .publish_chunk(chunk, wait)
+            .map_err(|refused| refused.map(Chunk::into_changes))
     }
 
-    fn many<C>(
+    fn publish_entries<C>(
         &mut self,
         entries: impl IntoIterator<Item = (Revision, C)>,
-        patience: Patience,
+        wait: WaitPolicy,
     ) -> Result<Revision, PublishError<Entries>>
     where
         C: IntoIterator<Item = Change>,
     {
         let chunk = self.sender.empty_chunk().collect(entries);
         self.sender
-            .chunk(chunk, patience)
-            .map_err(|refused| refused.map(Chunk::give_back))
+            .publish_chunk(chunk, wait)
+            .map_err(|refused| refused.map(Chunk::into_entries))
     }
 }
 
 impl Drop for Publisher {
     fn drop(&mut self) {
         if self.sender.engine().ended().is_none() {
-            self.leave();
+            self.announce_close();
         }
     }
 }

@@ -1,43 +1,52 @@
-//! Who watches what.
+//! The registered watchers, found by slot or by key.
 //!
-//! One lock guards it: the dispatcher reads under one guard for a whole segment, a watcher that
-//! comes or goes writes.
+//! One lock guards the registry: the dispatcher holds one read guard for a whole segment, and a
+//! watcher that comes or goes takes the write lock.
+
+mod index;
+pub(crate) mod interest;
+pub(crate) mod key_hash;
+pub(crate) mod queue;
+pub(crate) mod slab;
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use foldhash::HashMap;
 
+use crate::change::EventKind;
 use crate::error::{EndReason, WatchError};
-use crate::event::EventKind;
-use crate::index::{Hit, Index, KeyHasher, Parts, Probe};
-use crate::interest::Interest;
+use crate::id::WatcherId;
 use crate::options::Filter;
-use crate::queue::{Queue, WatcherId};
+use crate::registry::index::parts::Parts;
+use crate::registry::index::{Hit, Index, Probe};
+use crate::registry::interest::Interest;
+use crate::registry::key_hash::KeyHasher;
+use crate::registry::queue::Queue;
+use crate::registry::slab::{Slab, Slot};
 use crate::selector::{Part, Selector};
-use crate::slots::{Slot, Slots};
 use crate::stats::WatcherCounts;
 
-/// A registry with fewer parts than this is in the caches anyway.
-const COLD: usize = 2048;
+/// A registry with fewer parts than this fits into the caches: prefetching gains nothing.
+const PREFETCH_PARTS: usize = 2048;
 
-/// One part of one watcher's selector, with all that a look-up reads of it where it is a short key.
-/// With the key in the queue a look-up among a million prefixes took half as long again.
+/// One part of one watcher's selector, with everything that a look-up reads if the part is a short
+/// key, so that it does not wait for the queue as well.
 #[derive(Debug)]
-struct Entry {
+struct Registration {
     part: Part,
     queue: Arc<Queue>,
-    /// The slot of the watcher's first part: stands for the watcher.
+    /// The slot of the watcher's first part, which stands for the watcher.
     watcher: Slot,
-    /// Where the index keeps it among its equals.
+    /// The slot's position among the slots of equal parts.
     position: u32,
-    /// The part's, for the index and the interest.
+    /// The part's hash, for the index and the interest.
     hash: u32,
-    /// The watcher's, here to be at hand.
+    /// A copy of the queue's filter.
     filter: Filter,
 }
 
-impl Parts for Slots<Entry> {
+impl Parts for Slab<Registration> {
     fn part(&self, slot: Slot) -> &Part {
         &self[slot].part
     }
@@ -47,22 +56,22 @@ impl Parts for Slots<Entry> {
     }
 }
 
-/// What looking up works with: all of it scratch.
+/// Buffers that look-ups reuse. Their contents carry nothing from one look-up to the next.
 #[derive(Debug, Default)]
-pub(crate) struct Scratch {
+pub(crate) struct LookupBuffers {
     probes: Vec<Probe>,
     hits: Vec<Hit>,
-    /// What the change of each key is, by its number.
+    /// The kind of each key's change, by the number of the key.
     kinds: Vec<EventKind>,
 }
 
 /// The registered watchers and their index.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    slots: Slots<Entry>,
+    registrations: Slab<Registration>,
     index: Index,
-    /// The slots of watchers with more than one part, by their first. Whoever goes is looked for
-    /// here: the standard hasher would let a tenth fewer come and go.
+    /// All slots of the watchers with more than one part, by their first slot. Every removal looks
+    /// here, so the hasher is a fast one.
     unions: HashMap<Slot, Box<[Slot]>>,
     counts: WatcherCounts,
     limit: usize,
@@ -72,7 +81,7 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            slots: Slots::default(),
+            registrations: Slab::default(),
             index: Index::default(),
             unions: HashMap::default(),
             counts: WatcherCounts::default(),
@@ -82,7 +91,7 @@ impl Registry {
     }
 
     /// Whether one more watcher may register.
-    pub(crate) fn admits(&self) -> Result<(), WatchError> {
+    pub(crate) fn admit(&self) -> Result<(), WatchError> {
         if let Some(reason) = self.closed {
             return Err(WatchError::Closed(reason));
         }
@@ -92,7 +101,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Registers a watcher and raises the interest in what it watches.
+    /// Registers a watcher and raises the interest in its selector.
     pub(crate) fn insert(
         &mut self,
         queue: &Arc<Queue>,
@@ -101,12 +110,12 @@ impl Registry {
         hasher: &KeyHasher,
     ) -> Slot {
         let mut slots = Vec::new();
-        let parts = selector.parts();
+        let parts = selector.as_parts();
         let is_union = parts.len() > 1;
         let mut first = None;
         for part in parts {
             let hash = hasher.hash_of(part);
-            let slot = self.slots.insert(|slot| Entry {
+            let slot = self.registrations.insert(|slot| Registration {
                 part: part.clone(),
                 queue: Arc::clone(queue),
                 watcher: *first.get_or_insert(slot),
@@ -114,8 +123,8 @@ impl Registry {
                 hash,
                 filter: queue.filter,
             });
-            let added = self.index.add(slot, &self.slots);
-            self.slots[slot].position = added.position;
+            let added = self.index.add(slot, &self.registrations);
+            self.registrations[slot].position = added.position;
             if added.is_first {
                 interest.raise(hasher, part, hash);
             }
@@ -127,12 +136,12 @@ impl Registry {
         if is_union {
             self.unions.insert(first, slots.into());
         }
-        *self.count(first, is_union) += 1;
+        *self.count_of(first, is_union) += 1;
         self.counts.total += 1;
         first
     }
 
-    /// Takes this watcher out, unless that has been done.
+    /// Removes a watcher, unless that was done before.
     pub(crate) fn remove(
         &mut self,
         first: Slot,
@@ -140,16 +149,16 @@ impl Registry {
         interest: &Interest,
         hasher: &KeyHasher,
     ) -> Option<Arc<Queue>> {
-        let entry = self.slots.get(first)?;
-        if entry.queue.id != id {
+        let registration = self.registrations.get(first)?;
+        if registration.queue.id != id {
             return None;
         }
         let slots = self.unions.remove(&first);
-        // Memory goes with those who used it, as in `Slots`.
+        // Gives memory back when a crowd of watchers leaves, as the slab does.
         if slots.is_some() && self.unions.len() < self.unions.capacity() / 8 {
             self.unions.shrink_to(self.unions.len() * 2);
         }
-        *self.count(first, slots.is_some()) -= 1;
+        *self.count_of(first, slots.is_some()) -= 1;
         self.counts.total -= 1;
         let mut remove = |slot| self.remove_slot(slot, interest, hasher).queue;
         match slots {
@@ -158,13 +167,13 @@ impl Registry {
         }
     }
 
-    /// How many watchers are of this one's kind.
-    fn count(&mut self, watcher: Slot, is_union: bool) -> &mut usize {
+    /// The number of watchers with this one's kind of selector.
+    fn count_of(&mut self, watcher: Slot, is_union: bool) -> &mut usize {
         let counts = &mut self.counts;
         if is_union {
             return &mut counts.union;
         }
-        match self.slots.part(watcher) {
+        match self.registrations.part(watcher) {
             Part::Exact(_) => &mut counts.exact,
             Part::Prefix(_) => &mut counts.prefix,
             Part::Range(_) => &mut counts.range,
@@ -173,20 +182,20 @@ impl Registry {
         }
     }
 
-    fn remove_slot(&mut self, slot: Slot, interest: &Interest, hasher: &KeyHasher) -> Entry {
-        let position = self.slots[slot].position;
-        let removed = self.index.remove(slot, position, &self.slots);
+    fn remove_slot(&mut self, slot: Slot, interest: &Interest, hasher: &KeyHasher) -> Registration {
+        let position = self.registrations[slot].position;
+        let removed = self.index.remove(slot, position, &self.registrations);
         if let Some(moved) = removed.moved {
-            self.slots[moved].position = position;
+            self.registrations[moved].position = position;
         }
-        let entry = self.slots.remove(slot).expect("the slot is taken");
+        let registration = self.registrations.remove(slot).expect("the slot is in use");
         if removed.was_last {
-            interest.lower(hasher, &entry.part, entry.hash);
+            interest.lower(hasher, &registration.part, registration.hash);
         }
-        entry
+        registration
     }
 
-    /// Takes every watcher out and admits none any more. Returns who was there.
+    /// Removes every watcher, and admits none from now on. Returns the removed watchers' queues.
     pub(crate) fn close(
         &mut self,
         reason: EndReason,
@@ -206,24 +215,23 @@ impl Registry {
 
     /// Every watcher once.
     pub(crate) fn watchers(&self) -> impl Iterator<Item = (Slot, &Arc<Queue>)> {
-        self.slots
+        self.registrations
             .iter()
-            .filter(|(slot, entry)| entry.watcher == *slot)
-            .map(|(slot, entry)| (slot, &entry.queue))
+            .filter(|(slot, registration)| registration.watcher == *slot)
+            .map(|(slot, registration)| (slot, &registration.queue))
     }
 
-    /// Calls `found` with every watcher that wants such a change of one of these keys, and with
-    /// which of them, key after key; one whose selector matches in several parts is found several
-    /// times.
+    /// Calls `found` for every watcher that wants a change of one of these keys, with the number of
+    /// the key, key by key. A watcher is found once for each part of its selector that matches.
     pub(crate) fn matching<'a>(
         &self,
         keys: impl Iterator<Item = (&'a [u8], EventKind)> + Clone,
         hasher: &KeyHasher,
-        scratch: &mut Scratch,
+        buffers: &mut LookupBuffers,
         mut found: impl FnMut(usize, Slot),
     ) {
-        self.find_hits(keys.clone(), hasher, scratch);
-        let mut hits = &scratch.hits[..];
+        self.find_hits(keys.clone(), hasher, buffers);
+        let mut hits = &buffers.hits[..];
         for (nth, (key, kind)) in keys.enumerate() {
             let count = hits
                 .iter()
@@ -232,32 +240,32 @@ impl Registry {
             let (these, others) = hits.split_at(count);
             hits = others;
             let index = &self.index;
-            index.matching(key, these, &self.slots, hasher, |slots| {
+            index.matching(key, these, &self.registrations, hasher, |slots| {
                 for &slot in slots {
-                    let entry = &self.slots[slot];
-                    if entry.filter.passes(kind) {
-                        found(nth, entry.watcher);
+                    let registration = &self.registrations[slot];
+                    if registration.filter.passes(kind) {
+                        found(nth, registration.watcher);
                     }
                 }
             });
         }
     }
 
-    /// Where these keys most likely match, key after key.
+    /// Collects the hits of these keys, key by key.
     fn find_hits<'a>(
         &self,
         keys: impl Iterator<Item = (&'a [u8], EventKind)>,
         hasher: &KeyHasher,
-        scratch: &mut Scratch,
+        buffers: &mut LookupBuffers,
     ) {
         let index = &self.index;
-        let Scratch {
+        let LookupBuffers {
             probes,
             hits,
             kinds,
-        } = scratch;
+        } = buffers;
         hits.clear();
-        if self.slots.len() < COLD {
+        if self.registrations.len() < PREFETCH_PARTS {
             for (nth, (key, _)) in (0..).zip(keys) {
                 index.probes(nth, key, hasher, |probe| hits.extend(index.probe(probe)));
             }
@@ -269,50 +277,50 @@ impl Registry {
             kinds.push(kind);
             index.probes(nth, key, hasher, |probe| probes.push(probe));
         }
-        fetch(probes.iter().map(|&probe| index.glance(probe)));
+        prefetch(probes.iter().map(|&probe| index.prefetch(probe)));
         hits.extend(probes.iter().filter_map(|&probe| index.probe(probe)));
-        self.warm(hits, kinds);
+        self.prefetch_hits(hits, kinds);
     }
 
-    /// Has the processor fetch what will be looked at behind these hits, and the queues of those
-    /// who want such a change. One key's look-up waits for memory several times, one after the
-    /// other; here those of all keys wait together: one watcher a key got 1.45 M events/s of 100,000
-    /// keys instead of 1.0, and 1.15 instead of 0.78 of a million, when this was new.
+    /// Prefetches what the look-up will read for these hits, and the queues of the watchers that
+    /// want such a change. The look-up of one key waits for memory several times in sequence; here
+    /// the waits of all keys overlap.
     ///
-    /// One round for each step of the way: the shorter a round, the more of its turns wait at once.
-    fn warm(&self, hits: &[Hit], kinds: &[EventKind]) {
+    /// Each step has a loop of its own: the shorter a loop, the more of its iterations overlap.
+    fn prefetch_hits(&self, hits: &[Hit], kinds: &[EventKind]) {
         let slots = || hits.iter().map(|hit| self.index.candidate(hit));
-        fetch(slots().map(|slot| self.slots[slot].filter as usize));
-        let keys = slots().map(|slot| self.slots.bytes(slot).first().copied());
-        fetch(keys.map(|first| usize::from(first.unwrap_or(0))));
+        prefetch(slots().map(|slot| self.registrations[slot].filter as usize));
+        let keys = slots().map(|slot| self.registrations.bytes(slot).first().copied());
+        prefetch(keys.map(|first| usize::from(first.unwrap_or(0))));
         let kinds = hits.iter().map(|hit| kinds[hit.nth as usize]);
         let wanting = slots().zip(kinds).filter_map(|(slot, kind)| {
-            let entry = &self.slots[slot];
-            entry.filter.passes(kind).then(|| entry.queue.glance())
+            let registration = &self.registrations[slot];
+            let wants = registration.filter.passes(kind);
+            wants.then(|| registration.queue.prefetch())
         });
-        fetch(wanting);
+        prefetch(wanting);
     }
 
     pub(crate) fn queue(&self, watcher: Slot) -> &Arc<Queue> {
-        &self.slots[watcher].queue
+        &self.registrations[watcher].queue
     }
 
     /// One above the largest slot in use.
     pub(crate) fn slots(&self) -> usize {
-        self.slots.len()
+        self.registrations.len()
     }
 
     pub(crate) fn counts(&self) -> WatcherCounts {
         self.counts
     }
 
-    /// How many different exact keys are watched.
+    /// The number of distinct exact keys that are watched.
     pub(crate) fn keys(&self) -> usize {
         self.index.keys()
     }
 }
 
-/// Has the processor read all of these, whatever they are.
-fn fetch(glances: impl Iterator<Item = usize>) {
-    black_box(glances.fold(0, |all, glance| all ^ glance));
+/// Makes the processor read all of these values, whatever they are.
+fn prefetch(reads: impl Iterator<Item = usize>) {
+    black_box(reads.fold(0, |all, read| all ^ read));
 }

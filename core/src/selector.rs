@@ -1,4 +1,6 @@
-//! Which keys a watcher wants.
+//! Selectors: the set of keys that a watcher receives events of.
+
+pub(crate) mod inline_key;
 
 use std::fmt;
 use std::ops::Range;
@@ -7,9 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::WatchError;
-use crate::key::Key;
+use crate::selector::inline_key::InlineKey;
 
-/// Which keys a watcher wants: one key, a prefix, a range, or a union of these.
+/// The set of keys that a watcher receives events of: one key, a prefix, a range, or a union of
+/// these.
 ///
 /// Keys are bytes, compared byte by byte; the empty key is a key like any other.
 ///
@@ -20,13 +23,14 @@ use crate::key::Key;
 /// | [`range`](Self::range) | every key `k` with `start <= k < end` |
 /// | [`from_key`](Self::from_key) | every key `k` with `start <= k` |
 /// | [`all`](Self::all) | every key |
-/// | [`any`](Self::any) | what any of its parts matches; an event that several match arrives once |
+/// | [`any`](Self::any) | every key that any of its parts matches; an event that several parts match arrives once |
 ///
-/// A range with `end <= start` and a union without parts would match nothing: watching them is
-/// refused with [`WatchError::EmptyRange`] and [`WatchError::EmptyUnion`].
+/// A range with `end <= start` and a union without parts match nothing: a watch with one is refused
+/// with [`WatchError::EmptyRange`] or [`WatchError::EmptyUnion`].
 ///
 /// ```
-/// use kvwatch_core::Selector;
+/// # use kvwatch_core as kvwatch;
+/// use kvwatch::Selector;
 ///
 /// let selector = Selector::any([Selector::prefix("app/"), Selector::range("k1".."k5")]);
 /// assert!(selector.matches(b"app/port") && selector.matches(b"k1"));
@@ -37,29 +41,45 @@ pub struct Selector {
     parts: Parts,
 }
 
-/// The common case is one part; it must not cost an allocation.
+/// One part is the common case, and needs no allocation.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Parts {
     One(Part),
     Many(Box<[Part]>),
 }
 
-/// A selector that is not a union. Keys are copied in, so that nothing of the user's is ever
-/// dropped under the registry's lock.
+/// A selector that is not a union. Keys are copied in, so that no `Bytes` of the user are dropped
+/// under the registry's lock.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Part {
-    Exact(Key),
-    /// Never empty: that is `All`.
-    Prefix(Key),
-    /// Behind a pointer, as it is the rarest and would make every part larger; shared, as the
-    /// registry has a clone.
+    Exact(InlineKey),
+    /// Never empty: that would be `All`.
+    Prefix(InlineKey),
+    /// Behind a pointer, because it is the rarest and would make every part larger; shared with the
+    /// registry's clone.
     Range(Arc<Bounds>),
-    /// Never empty: that is `All`.
-    From(Key),
+    /// Never empty: that would be `All`.
+    From(InlineKey),
     All,
 }
 
-/// A range's start and, exclusive, its end.
+/// One part of a [`Selector`]: from [`Selector::parts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SelectorPart<'a> {
+    /// This key.
+    Exact(&'a [u8]),
+    /// Every key that starts with these bytes.
+    Prefix(&'a [u8]),
+    /// Every key from the first on that is below the second.
+    Range(&'a [u8], &'a [u8]),
+    /// Every key from this one on.
+    FromKey(&'a [u8]),
+    /// Every key.
+    All,
+}
+
+/// The start of a range and its end, which is exclusive.
 type Bounds = (Box<[u8]>, Box<[u8]>);
 
 impl Part {
@@ -87,7 +107,7 @@ impl Selector {
         Self::one(Part::Exact(key.as_ref().into()))
     }
 
-    /// Every key that starts with these bytes. They need no separator at their end.
+    /// Every key that starts with these bytes. The prefix needs no separator at its end.
     #[must_use]
     pub fn prefix(prefix: impl AsRef<[u8]>) -> Self {
         match prefix.as_ref() {
@@ -96,7 +116,7 @@ impl Selector {
         }
     }
 
-    /// Every key from `start` on, below `end`.
+    /// Every key from `start` on that is below `end`.
     #[must_use]
     pub fn range<K: AsRef<[u8]>>(range: Range<K>) -> Self {
         let bounds = (range.start.as_ref().into(), range.end.as_ref().into());
@@ -118,7 +138,7 @@ impl Selector {
         Self::one(Part::All)
     }
 
-    /// What any of these matches. Unions within are taken apart, repeated parts count once.
+    /// Every key that any of these matches. Unions are flattened, and repeated parts count once.
     #[must_use]
     pub fn any(selectors: impl IntoIterator<Item = Self>) -> Self {
         let mut parts: Vec<Part> = Vec::new();
@@ -140,22 +160,60 @@ impl Selector {
     /// Whether this selector matches `key`. An empty range or union matches nothing.
     #[must_use]
     pub fn matches(&self, key: &[u8]) -> bool {
-        self.parts().iter().any(|part| part.matches(key))
+        self.as_parts().iter().any(|part| part.matches(key))
     }
 
-    pub(crate) fn parts(&self) -> &[Part] {
+    /// The key, if this selector is [exact](Self::exact).
+    ///
+    /// ```
+    /// # use kvwatch_core as kvwatch;
+    /// use kvwatch::Selector;
+    ///
+    /// assert_eq!(Selector::exact("app/port").as_key().unwrap(), b"app/port");
+    /// assert_eq!(Selector::prefix("app/").as_key(), None);
+    /// ```
+    #[must_use]
+    pub fn as_key(&self) -> Option<&[u8]> {
+        match &self.parts {
+            Parts::One(Part::Exact(key)) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The parts of a union, or the selector itself as its only part.
+    ///
+    /// ```
+    /// # use kvwatch_core as kvwatch;
+    /// use kvwatch::{Selector, SelectorPart};
+    ///
+    /// let selector = Selector::any([Selector::exact("a"), Selector::range("k1".."k5")]);
+    /// let parts: Vec<_> = selector.parts().collect();
+    /// assert_eq!(parts[0], SelectorPart::Exact(b"a"));
+    /// assert_eq!(parts[1], SelectorPart::Range(b"k1", b"k5"));
+    /// ```
+    pub fn parts(&self) -> impl Iterator<Item = SelectorPart<'_>> {
+        self.as_parts().iter().map(|part| match part {
+            Part::Exact(key) => SelectorPart::Exact(key),
+            Part::Prefix(prefix) => SelectorPart::Prefix(prefix),
+            Part::Range(bounds) => SelectorPart::Range(&bounds.0, &bounds.1),
+            Part::From(start) => SelectorPart::FromKey(start),
+            Part::All => SelectorPart::All,
+        })
+    }
+
+    pub(crate) fn as_parts(&self) -> &[Part] {
         match &self.parts {
             Parts::One(part) => std::slice::from_ref(part),
             Parts::Many(parts) => parts,
         }
     }
 
-    /// Refuses what can never match anything.
+    /// Refuses selectors that match nothing.
     pub(crate) fn validate(&self) -> Result<(), WatchError> {
-        if self.parts().is_empty() {
+        if self.as_parts().is_empty() {
             return Err(WatchError::EmptyUnion);
         }
-        for part in self.parts() {
+        for part in self.as_parts() {
             if let Part::Range(bounds) = part
                 && bounds.1 <= bounds.0
             {
@@ -169,7 +227,7 @@ impl Selector {
     }
 }
 
-/// Bytes as text where they are text, escaped where they are not.
+/// Shows bytes as text, with escapes for those that are not printable ASCII.
 struct Show<'a>(&'a [u8]);
 
 impl fmt::Debug for Show<'_> {

@@ -1,47 +1,47 @@
-//! What an engine knows of itself.
+//! Counters and gauges of an engine.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::event::Revision;
+use crate::change::Revision;
 
-/// Figures of one moment: from [`Hub::stats`](crate::Hub::stats).
+/// A snapshot of an engine's counters and gauges: from [`Hub::stats`](crate::Hub::stats).
 ///
-/// Those that count something since the start never go back; the others are gauges. They are read
-/// one after the other while the engine goes on, so two of them may not fit together exactly.
+/// Counters count since the start of the engine and never go back; gauges tell the current state.
+/// They are read one after the other while the engine runs, so two of them may not match exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Events published since the start, those included that a lossy publish had to drop.
+    /// Events published since the start, including those that a lossy publish dropped.
     pub published_events: u64,
-    /// Transactions published since the start, those without changes included.
+    /// Transactions published since the start, including those without changes.
     pub published_transactions: u64,
-    /// Events that a lossy publish had to drop since the start.
+    /// Events dropped by lossy publishes since the start.
     pub dropped_events: u64,
     /// Events dispatched since the start.
     pub dispatched_events: u64,
-    /// Events queued for watchers since the start, counted once for each watcher. What a watcher
-    /// reads from the history is not counted.
+    /// Events queued for watchers since the start, counted once for each watcher. Events that a
+    /// watcher reads from the history are not counted.
     pub queued_events: u64,
-    /// How often a watcher fell behind since the start.
+    /// The number of times that a watcher fell behind since the start.
     pub fell_behind: u64,
-    /// How often a watcher that was behind, or started in the past, came to the live path.
+    /// The number of times that a watcher which was behind, or started in the past, went live.
     pub caught_up: u64,
     /// Lags reported to watchers since the start.
     pub lagged: u64,
     /// Watchers ended by an overflow since the start.
     pub cancelled: u64,
-    /// The watchers registered now.
+    /// The registered watchers.
     pub watchers: WatcherCounts,
-    /// How many different exact keys are watched now.
+    /// The number of distinct exact keys that are watched.
     pub keys_watched: usize,
-    /// What the history in memory holds now.
+    /// The contents of the history.
     pub history: HistoryStats,
-    /// Messages that wait in the ingress now.
+    /// Messages that wait in the ingress.
     pub ingress_depth: usize,
 }
 
-/// Registered watchers, by kind of selector.
+/// The numbers of registered watchers, by kind of selector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatcherCounts {
@@ -51,17 +51,17 @@ pub struct WatcherCounts {
     pub prefix: usize,
     /// Of a range.
     pub range: usize,
-    /// Of every key from one on.
+    /// Of every key from a start on.
     pub from_key: usize,
     /// Of every key.
     pub all: usize,
     /// Of a union of several.
     pub union: usize,
-    /// All of these.
+    /// The sum of these.
     pub total: usize,
 }
 
-/// What the history in memory holds.
+/// The contents of the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HistoryStats {
@@ -75,7 +75,7 @@ pub struct HistoryStats {
     pub bytes: usize,
 }
 
-/// A number that only statistics read, so its order among others does not matter.
+/// A number that only statistics read, so its order relative to other memory does not matter.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -84,8 +84,9 @@ impl Counter {
         self.0.fetch_add(count as u64, Relaxed);
     }
 
-    /// Adds where only one thread at a time can write: two plain moves instead of a locked one.
-    pub(crate) fn add_alone(&self, count: usize) {
+    /// Adds if only one thread at a time can write: a load and a store instead of a locked
+    /// instruction.
+    pub(crate) fn add_unshared(&self, count: usize) {
         self.0.store(self.0.load(Relaxed) + count as u64, Relaxed);
     }
 
@@ -96,11 +97,11 @@ impl Counter {
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Written by the publisher alone.
+    /// Written only by the publisher.
     pub(crate) published_events: Counter,
     pub(crate) published_transactions: Counter,
     pub(crate) dropped_events: Counter,
-    /// Written under the dispatch lock alone.
+    /// Written only under the dispatch lock.
     pub(crate) dispatched_events: Counter,
     pub(crate) queued_events: Counter,
     pub(crate) fell_behind: Counter,

@@ -1,13 +1,15 @@
-//! The locks, atomics, thread parking and yielding that the engine is built on, in one place, so
-//! that a model checker can stand in for them: `--cfg kvwatch_loom` and `--cfg kvwatch_shuttle`.
+//! The locks, atomics and thread parking that the engine is built on, in one place, so that a
+//! model checker can replace them: in tests with `--cfg kvwatch_loom` or `--cfg kvwatch_shuttle`.
 //!
-//! Whatever carries a wake-up or hands data over comes from here. Plain counters that only
-//! statistics read come from `std`: their order carries nothing. Reference counts stay `std`'s
-//! too: nothing here depends on when one reaches zero.
+//! Everything that carries a wake-up or hands data over comes from here. Counters that only
+//! statistics read come from `std`, because no order depends on them. So do reference counts:
+//! nothing depends on the moment at which one reaches zero.
+
+pub(crate) mod wait;
 
 pub(crate) use imp::*;
 
-#[cfg(not(any(kvwatch_loom, kvwatch_shuttle)))]
+#[cfg(not(all(test, any(kvwatch_loom, kvwatch_shuttle))))]
 mod imp {
     pub(crate) use parking_lot::{Mutex, RwLock};
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
@@ -18,11 +20,11 @@ mod imp {
 
     use spin::mutex::{SpinMutex, SpinMutexGuard};
 
-    /// Lets other threads run until it is there or the time is over. Returns whether it was there
-    /// in time.
-    pub(crate) fn yield_until(end: Instant, is_there: impl Fn() -> bool) -> bool {
+    /// Lets other threads run until `is_ready` or until `end`. Returns whether it was ready in
+    /// time.
+    pub(crate) fn yield_until(end: Instant, is_ready: impl Fn() -> bool) -> bool {
         while Instant::now() < end {
-            if is_there() {
+            if is_ready() {
                 return true;
             }
             thread::yield_now();
@@ -30,13 +32,12 @@ mod imp {
         false
     }
 
-    /// Waits for what another thread is about to do, mostly in nanoseconds: first awake, then
-    /// letting others run, of whom it may be one, and then asleep, in which also those run who are
-    /// less urgent to the system.
+    /// Waits for another thread that is about to act, mostly within nanoseconds: spins first, then
+    /// yields to that thread, and then sleeps, so that threads of a lower priority run as well.
     #[cold]
-    pub(crate) fn wait_while(mut is_so: impl FnMut() -> bool) {
+    pub(crate) fn wait_while(mut condition: impl FnMut() -> bool) {
         let mut looks = 0_u8;
-        while is_so() {
+        while condition() {
             match looks {
                 0..100 => hint::spin_loop(),
                 100..200 => thread::yield_now(),
@@ -46,18 +47,22 @@ mod imp {
         }
     }
 
-    /// A lock for what mostly takes nanoseconds, and at most as long as to allocate a batch's memory
-    /// or to copy what one call brings. A lock that others may sleep on is let go by a locked
-    /// instruction, which waits until all before it is done; this one by a plain store. An event
-    /// published to one watcher takes a tenth less by it, and one watcher a key gets 1.2x the events
-    /// (1,000 keys).
+    /// A lock that is not fair, has no priority inheritance, and releases without a full fence.
     ///
-    /// A plain store is no fence: of what its holder reads next, only that is up to date which
-    /// others wrote before they had this lock.
+    /// It is for critical sections of nanoseconds that run for each event. A lock on which other
+    /// threads can sleep is released by a locked instruction, which waits for every store before
+    /// it; this one is released by a plain store. A thread that finds it taken spins, then yields,
+    /// then sleeps ([`wait_while`]).
+    ///
+    /// A critical section may copy what one call brings, and allocate the memory of one batch at
+    /// most; it runs no user code.
+    ///
+    /// After the release, the holder's next loads may be of values older than other threads'
+    /// writes, except for writes made before they took this lock.
     #[derive(Debug)]
-    pub(crate) struct BriefMutex<T>(SpinMutex<T>);
+    pub(crate) struct SpinThenSleepMutex<T>(SpinMutex<T>);
 
-    impl<T> BriefMutex<T> {
+    impl<T> SpinThenSleepMutex<T> {
         pub(crate) fn new(value: T) -> Self {
             Self(SpinMutex::new(value))
         }
@@ -71,7 +76,7 @@ mod imp {
         fn wait(&self) -> SpinMutexGuard<'_, T> {
             let mut guard = None;
             wait_while(|| {
-                // To look disturbs its holder less than to try.
+                // A load disturbs the holder less than an attempt to take the lock.
                 guard = if self.0.is_locked() {
                     None
                 } else {
@@ -79,7 +84,7 @@ mod imp {
                 };
                 guard.is_none()
             });
-            guard.expect("waited for")
+            guard.expect("the lock was taken")
         }
 
         pub(crate) fn is_locked(&self) -> bool {
@@ -87,8 +92,8 @@ mod imp {
         }
     }
 
-    /// The bounded channel into the dispatcher. Only its operations that never wait are used:
-    /// the waiting is the engine's own, so that a message can be left lying without a wake.
+    /// The bounded channel into the dispatcher. Only operations that never wait are used: the
+    /// engine waits by itself, so that a message can be sent without a wake.
     #[derive(Debug)]
     pub(crate) struct Channel<T> {
         sender: crossbeam_channel::Sender<T>,
@@ -117,9 +122,9 @@ mod imp {
     }
 }
 
-/// What both model checkers need beside their own types: parking_lot's signatures over
-/// std-like locks, and a channel simple enough to be followed.
-#[cfg(any(kvwatch_loom, kvwatch_shuttle))]
+/// Both model checkers' types with the signatures used here: parking_lot's for locks, and a channel
+/// that a checker can follow.
+#[cfg(all(test, any(kvwatch_loom, kvwatch_shuttle)))]
 mod imp {
     #[cfg(kvwatch_loom)]
     use loom as checker;
@@ -137,20 +142,20 @@ mod imp {
     };
     pub(crate) use checker::thread::{Thread, current, park};
 
-    /// The checkers have no clock: a wait with a timeout is over when they say so.
+    /// The checkers have no clock: a timeout passes at the next schedule point.
     pub(crate) fn park_timeout(_: std::time::Duration) {
         checker::thread::yield_now();
     }
 
-    /// Over as soon as that one.
-    pub(crate) fn yield_until(_: std::time::Instant, is_there: impl Fn() -> bool) -> bool {
+    /// Passes like [`park_timeout`].
+    pub(crate) fn yield_until(_: std::time::Instant, is_ready: impl Fn() -> bool) -> bool {
         checker::thread::yield_now();
-        is_there()
+        is_ready()
     }
 
-    /// To a checker each look is a step, and somebody else's comes between.
-    pub(crate) fn wait_while(mut is_so: impl FnMut() -> bool) {
-        while is_so() {
+    /// Each check is a schedule point, so other threads run in between.
+    pub(crate) fn wait_while(mut condition: impl FnMut() -> bool) {
+        while condition() {
             checker::thread::yield_now();
         }
     }
@@ -173,7 +178,7 @@ mod imp {
             self.0.try_lock().ok()
         }
 
-        /// Asked only to have the lock's memory fetched.
+        /// Used only to prefetch the lock's memory.
         pub(crate) fn is_locked(&self) -> bool {
             false
         }
@@ -200,10 +205,10 @@ mod imp {
         }
     }
 
-    /// How long a lock is held is nothing to a checker.
-    pub(crate) type BriefMutex<T> = Mutex<T>;
+    /// A checker does not distinguish locks by how long they are held.
+    pub(crate) type SpinThenSleepMutex<T> = Mutex<T>;
 
-    /// Stands in for crossbeam's channel, whose insides a checker cannot follow.
+    /// Replaces crossbeam's channel, whose atomics are not the checker's.
     #[derive(Debug)]
     pub(crate) struct Channel<T> {
         messages: Mutex<VecDeque<T>>,
@@ -237,10 +242,10 @@ mod imp {
     }
 }
 
-/// Loom takes a SeqCst load or store for a weaker one, and raises false alarms where two threads
-/// each write one atomic and then read the other's. An exchange reads the newest value, as SeqCst
-/// promises here: so loads and stores become exchanges.
-#[cfg(kvwatch_loom)]
+/// Loom weakens SeqCst loads and stores, and so reports false alarms where two threads each write
+/// one atomic and then read the other's. An exchange reads the newest value, as SeqCst promises
+/// here, so loads and stores become exchanges.
+#[cfg(all(test, kvwatch_loom))]
 mod sequential {
     use std::sync::atomic::Ordering;
 
@@ -249,7 +254,7 @@ mod sequential {
             #[derive(Debug)]
             pub(crate) struct $name(loom::sync::atomic::$name);
 
-            #[allow(dead_code, reason = "each is used with some of these")]
+            #[allow(dead_code, reason = "each type uses some of these")]
             impl $name {
                 pub(crate) fn new(value: $value) -> Self {
                     Self(loom::sync::atomic::$name::new(value))
@@ -296,7 +301,7 @@ mod sequential {
 
     macro_rules! counting {
         ($($name:ident: $value:ty;)*) => {$(
-            #[allow(dead_code, reason = "each is used with some of these")]
+            #[allow(dead_code, reason = "each type uses some of these")]
             impl $name {
                 pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
                     self.0.fetch_add(value, order)
@@ -325,11 +330,11 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use super::BriefMutex;
+    use super::SpinThenSleepMutex;
 
     #[test]
-    fn a_brief_lock_lets_one_in_at_a_time_and_is_waited_for_awake_or_asleep() {
-        let count = BriefMutex::new(0);
+    fn lock_admits_one_thread_at_a_time_to_spinning_and_sleeping_waiters() {
+        let count = SpinThenSleepMutex::new(0);
         thread::scope(|scope| {
             let held = count.lock();
             for _ in 0..3 {
@@ -342,7 +347,7 @@ mod tests {
                     }
                 });
             }
-            // Longer than anybody stays awake for.
+            // Longer than a waiter spins and yields.
             thread::sleep(Duration::from_millis(5));
             assert_eq!(*held, 0);
             drop(held);

@@ -1,4 +1,4 @@
-//! Every schedule of the parts that carry a wake-up or hand events over.
+//! All schedules of the parts that carry a wake-up or hand events over.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -6,18 +6,20 @@ use std::sync::atomic::Ordering::SeqCst;
 use ::loom::model::Builder as Model;
 use ::loom::thread;
 
+use crate::change::{Change, Revision};
+use crate::engine::ingress::Ingress;
+use crate::engine::parker::DispatcherParker;
 use crate::error::EndReason;
-use crate::event::{Change, Revision};
-use crate::history::{History, Step};
-use crate::ingress::Ingress;
+use crate::id::WatcherId;
+use crate::log::history::{History, Step};
+use crate::log::runs::Runs;
+use crate::log::segment::{Picking, Run, Segment};
 use crate::options::{Filter, Overflow};
-use crate::queue::{Queue, Taken, WatcherId};
-use crate::runs::Runs;
-use crate::segment::{Picking, Run, Segment};
+use crate::registry::queue::{Queue, Taken};
+use crate::sync::wait::{Waiter, park_until};
 use crate::sync::{AtomicU64, RwLock};
-use crate::wait::{Parker, Waiter, park_until};
 
-/// Walks every schedule, however often threads are preempted in it.
+/// Runs `body` under all schedules, with any number of preemptions.
 fn check(body: impl Fn() + Send + Sync + 'static) {
     let schedules = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let counting = Arc::clone(&schedules);
@@ -37,11 +39,11 @@ fn queue(capacity: usize) -> Queue {
     let id = WatcherId(0);
     let (filter, overflow) = (Filter::All, Overflow::CatchUp);
     let queue = Queue::new(id, filter, false, overflow, capacity, 1 << 20);
-    queue.place(1, false);
+    queue.start_at(1, false);
     queue
 }
 
-/// What dispatcher and watcher share of an engine.
+/// The part of an engine that dispatcher and watcher share.
 struct Shared {
     queue: Queue,
     history: RwLock<History>,
@@ -66,8 +68,8 @@ impl Shared {
             .append(Some(&segment), last, &mut Vec::new());
         self.appended.store(last, SeqCst);
         let picking = Picking::new(0..revisions.len() as u32);
-        let offered = self.queue.offer(Run::new(&segment, picking));
-        if let Some(waiter) = offered.waiter {
+        let enqueued = self.queue.enqueue(Run::new(&segment, picking));
+        if let Some(waiter) = enqueued.waiter {
             waiter.wake();
         }
     }
@@ -78,7 +80,7 @@ impl Shared {
         }
     }
 
-    /// Receives to the end: try, read on where it is behind, leave word, look again, park.
+    /// Receives to the end: tries, reads on if behind, registers a waiter, checks again, parks.
     fn receive_all(&self) -> Vec<Revision> {
         let mut received = Vec::new();
         let mut ready = Runs::default();
@@ -132,13 +134,13 @@ fn reliable_no_wake_up_is_lost_on_a_live_queue() {
 }
 
 #[test]
-fn reliable_and_unique_from_live_to_behind_and_back() {
+fn reliable_and_unique_when_a_watcher_falls_behind_and_comes_back() {
     check(|| {
         let shared = Shared::new(1);
         let dispatching = Arc::clone(&shared);
         let dispatcher = thread::spawn(move || {
-            // The second transaction does not fit behind the first; the third may be read from
-            // the history, or queued, or both be tried.
+            // The second transaction does not fit behind the first. The watcher may read the third
+            // from the history, or find it queued.
             dispatching.dispatch(&[1, 2]);
             dispatching.dispatch(&[3]);
             dispatching.end();
@@ -149,7 +151,7 @@ fn reliable_and_unique_from_live_to_behind_and_back() {
 }
 
 #[test]
-fn clean_a_close_from_elsewhere_reaches_whoever_waits() {
+fn clean_waiting_receiver_is_woken_when_closed_from_another_thread() {
     check(|| {
         let shared = Shared::new(1);
         let (dispatching, closing) = (Arc::clone(&shared), Arc::clone(&shared));
@@ -168,9 +170,9 @@ fn clean_a_close_from_elsewhere_reaches_whoever_waits() {
 }
 
 #[test]
-fn reliable_the_dispatcher_sleeps_through_no_work() {
+fn reliable_dispatcher_never_parks_while_work_waits() {
     check(|| {
-        let parker = Arc::new(Parker::new());
+        let parker = Arc::new(DispatcherParker::new());
         let work = Arc::new(AtomicU64::new(0));
         let (sleeping, looking) = (Arc::clone(&parker), Arc::clone(&work));
         let dispatcher = thread::spawn(move || {
@@ -192,7 +194,7 @@ fn reliable_the_dispatcher_sleeps_through_no_work() {
 }
 
 #[test]
-fn reliable_whoever_waits_for_room_gets_it() {
+fn reliable_publisher_that_waits_for_room_is_woken() {
     check(|| {
         let ingress = Arc::new(Ingress::new(1, 1));
         let send = |ingress: &Ingress, revision| {

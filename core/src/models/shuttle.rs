@@ -12,12 +12,12 @@ use crate::{
     WatchError, WatchOptions, Watcher,
 };
 
-/// Of each kind. `KVWATCH_SCHEDULES` asks for more.
+/// The number of schedules of each kind. `KVWATCH_SCHEDULES` sets another one.
 const SCHEDULES: usize = 2_000;
-/// How many changes of priority a PCT schedule has: so deep a bug it finds.
+/// The number of priority changes in a PCT schedule, which bounds the depth of the bugs it finds.
 const DEPTH: usize = 4;
 
-/// Walks random schedules, half of them with every choice alike, half by priorities.
+/// Runs `body` under random schedules: first uniform ones, then ones by priorities.
 fn check(body: impl Fn() + Send + Sync + Clone + 'static) {
     let asked = std::env::var("KVWATCH_SCHEDULES").ok();
     let schedules = asked.map_or(SCHEDULES, |asked| asked.parse().expect("a number"));
@@ -59,7 +59,8 @@ fn poll_once(watcher: &mut Watcher) -> Result<u64, RecvError> {
     }
 }
 
-/// Receives to the end: every revision once, as an event or inside a lag, from the start on.
+/// Receives to the end, and checks that each revision from the start on comes once, as an event or
+/// in a lag.
 fn receive_all(mut watcher: Watcher, receiving: Receiving) -> u64 {
     let mut next = watcher.start_revision();
     for round in 0_u32.. {
@@ -80,15 +81,15 @@ fn receive_all(mut watcher: Watcher, receiving: Receiving) -> u64 {
                 next += 1;
             }
             Err(RecvError::Lagged(lagged)) => {
-                assert_eq!(lagged.from, next);
-                next = lagged.to + 1;
+                assert_eq!(lagged.first, next);
+                next = lagged.last + 1;
             }
             Err(RecvError::Closed(reason)) => {
                 assert_eq!(reason, EndReason::ShutDown);
                 break;
             }
         }
-        // Every revision concerns it: none can be known before it has been received.
+        // Every revision matches, so the progress must not be ahead of what was received.
         assert_eq!(watcher.progress(), next - 1);
     }
     next
@@ -100,7 +101,7 @@ fn publish(publisher: &mut Publisher, count: u64) {
     }
 }
 
-/// A publisher, its dispatcher, a watcher that was there and one that comes meanwhile.
+/// A publisher, its dispatcher, a watcher registered before and one registered meanwhile.
 fn engine(builder: impl Fn() -> Builder + Send + Sync + Clone + 'static, receiving: Receiving) {
     check(move || {
         let (mut publisher, hub, dispatcher) = builder().build().unwrap();
@@ -120,40 +121,54 @@ fn engine(builder: impl Fn() -> Builder + Send + Sync + Clone + 'static, receivi
 }
 
 #[test]
-fn reliable_on_the_live_path() {
-    engine(|| Builder::new().inline(false), Receiving::Blocking);
+fn reliable_events_arrive_on_the_live_path() {
+    engine(
+        || Builder::new().inline_dispatch(false),
+        Receiving::Blocking,
+    );
     engine(Builder::new, Receiving::Polling);
-    // Each event is a batch: receivers dispatch too, and look out.
-    engine(|| Builder::new().history(3), Receiving::Blocking);
+    // Each event is a full batch, so receivers dispatch and spin too.
+    engine(|| Builder::new().history_events(3), Receiving::Blocking);
 }
 
 #[test]
-fn reliable_between_live_and_behind() {
-    engine(|| Builder::new().queue(1).history(100), Receiving::Mixed);
+fn reliable_events_arrive_when_watchers_fall_behind() {
     engine(
-        || Builder::new().queue(2).history(3).inline(false),
+        || Builder::new().queue_capacity(1).history_events(100),
+        Receiving::Mixed,
+    );
+    engine(
+        || {
+            Builder::new()
+                .queue_capacity(2)
+                .history_events(3)
+                .inline_dispatch(false)
+        },
         Receiving::Blocking,
     );
 }
 
 #[test]
-fn reliable_without_a_history() {
-    engine(|| Builder::new().queue(1).history(0), Receiving::Blocking);
+fn reliable_lags_are_exact_without_a_history() {
+    engine(
+        || Builder::new().queue_capacity(1).history_events(0),
+        Receiving::Blocking,
+    );
 }
 
 #[test]
-fn reliable_through_a_full_ingress() {
+fn reliable_events_arrive_through_a_full_ingress() {
     engine(
-        || Builder::new().ingress(1).inline(false),
+        || Builder::new().ingress_capacity(1).inline_dispatch(false),
         Receiving::Polling,
     );
-    engine(|| Builder::new().ingress(1), Receiving::Blocking);
+    engine(|| Builder::new().ingress_capacity(1), Receiving::Blocking);
 }
 
 #[test]
-fn reliable_when_the_ingress_overflows() {
+fn reliable_gaps_are_exact_when_the_ingress_overflows() {
     check(|| {
-        let builder = Builder::new().ingress(1).inline(false);
+        let builder = Builder::new().ingress_capacity(1).inline_dispatch(false);
         let (mut publisher, hub, dispatcher) = builder.build().unwrap();
         let dispatcher = thread::spawn(|| dispatcher.run());
         let watcher = hub.watch("k").unwrap();
@@ -168,7 +183,7 @@ fn reliable_when_the_ingress_overflows() {
 }
 
 #[test]
-fn clean_when_closed_from_elsewhere() {
+fn clean_watcher_ends_when_closed_from_another_thread() {
     check(|| {
         let (mut publisher, hub, dispatcher) = Builder::new().build().unwrap();
         let dispatcher = thread::spawn(|| dispatcher.run());
@@ -192,10 +207,12 @@ fn clean_when_closed_from_elsewhere() {
 }
 
 #[test]
-fn resumable_from_what_nobody_watched_when_it_was_published() {
+fn resumable_from_a_revision_published_before_any_watch() {
     for history in [0, 100] {
         check(move || {
-            let builder = Builder::new().inline(false).history(history);
+            let builder = Builder::new()
+                .inline_dispatch(false)
+                .history_events(history);
             let (mut publisher, hub, dispatcher) = builder.build().unwrap();
             let dispatcher = thread::spawn(|| dispatcher.run());
             let watcher = thread::spawn(move || {
@@ -211,13 +228,13 @@ fn resumable_from_what_nobody_watched_when_it_was_published() {
                 match watcher.recv() {
                     Ok(event) => assert_eq!(event.revision(), 2),
                     Err(RecvError::Lagged(lagged)) => {
-                        assert_eq!((history, lagged.from), (0, 2));
+                        assert_eq!((history, lagged.first), (0, 2));
                     }
                     Err(error) => panic!("{error}"),
                 }
             });
             publish(&mut publisher, 2);
-            // Nothing is published after it, and nobody shuts down before it has arrived.
+            // Nothing is published after it, and the shutdown waits until it has arrived.
             watcher.join().unwrap();
             drop(publisher);
             dispatcher.join().unwrap();
@@ -226,24 +243,27 @@ fn resumable_from_what_nobody_watched_when_it_was_published() {
 }
 
 #[test]
-fn bookmarkable_waits_are_not_missed() {
+fn bookmarkable_waiters_are_not_missed() {
     for history in [0, 100] {
-        bookmarkable_waits_are_not_missed_with(history);
+        waiters_are_not_missed_with_history(history);
     }
 }
 
-fn bookmarkable_waits_are_not_missed_with(history: usize) {
+fn waiters_are_not_missed_with_history(history: usize) {
     check(move || {
-        let built = Builder::new().history(history).inline(false).build();
+        let built = Builder::new()
+            .history_events(history)
+            .inline_dispatch(false)
+            .build();
         let (mut publisher, hub, dispatcher) = built.unwrap();
         let dispatcher = thread::spawn(|| dispatcher.run());
         let waiting = CheckedArc::new(hub);
         let hub = CheckedArc::clone(&waiting);
         let waiter = thread::spawn(move || {
-            ::shuttle::future::block_on(hub.reached(2)).unwrap();
+            ::shuttle::future::block_on(hub.wait_for_async(2)).unwrap();
             assert!(hub.dispatched() >= 2);
         });
-        // Nobody watches: without the wait, nothing would wake the dispatcher.
+        // No watcher is registered: only the wait wakes the dispatcher.
         publish(&mut publisher, 2);
         waiter.join().unwrap();
         drop(publisher);
@@ -252,11 +272,11 @@ fn bookmarkable_waits_are_not_missed_with(history: usize) {
 }
 
 #[test]
-fn reliable_without_a_dispatchers_thread_nothing_is_left_lying() {
+fn reliable_every_event_is_dispatched_without_a_dispatcher_thread() {
     check(|| {
         let (mut publisher, hub, _dispatcher) = Builder::new().build().unwrap();
         let mut watcher = hub.watch("k").unwrap();
-        // Dispatches what it finds, once.
+        // Dispatches what waits, once.
         let other = thread::spawn(move || hub.wait_for(9, Duration::ZERO));
         publish(&mut publisher, 1);
         assert_eq!(other.join().unwrap(), Err(WaitError::Timeout));

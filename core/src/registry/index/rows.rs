@@ -1,38 +1,35 @@
-//! Rows by hash: what lies behind keys and prefixes.
+//! Rows by hash: the table behind exact keys and prefixes.
 //!
 //! ```text
-//!   bucket   hash hash hash ·  ·  ·  ·  ·  │ members members members ·  ·  ·  ·  ·     64 bytes
+//!   bucket   hash hash hash ·  ·  ·  ·  ·  │ list list list ·  ·  ·  ·  ·     64 bytes
 //! ```
 //!
-//! A row lies in the bucket that its hash names, its home, or behind it where that was full: all
-//! buckets from its home to where it lies are full but the last. Nearly always it lies at home, so
-//! where a look-up will look is known from the hash alone, and is one cache line: many can be
-//! fetched before the first is looked at. In a table whose rows lie apart from their tags, as
-//! hashbrown's do, where the row lies is known only once the tag is there, and the processor
-//! guesses wrong for one of three prefixes: a look-up among a million prefixes takes a third less
-//! by this, one watcher a key gets an eighth more events of 100,000 keys, and a third more of a
-//! million.
+//! A row is stored in its home, the bucket that its hash names, or in a later one if that was full:
+//! every bucket from a row's home up to the row's own is full, except the last. Nearly every row
+//! is at home, so the hash alone says which cache line a look-up will read, and many lines can be
+//! prefetched before the first is read. In a table that stores its rows apart from their tags, as
+//! hashbrown does, the row's address is known only once the tag was read.
 
-use super::Members;
+use crate::registry::index::postings::PostingList;
 
-/// In a bucket.
+/// The rows of a bucket.
 const ROWS: usize = 8;
-/// Of eight rows at most so many are taken, on average.
-const TAKEN: usize = 7;
+/// The average number of rows in use in a bucket before the table grows.
+const MAX_LOAD: usize = 7;
 
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Bucket {
-    /// Those in use come first; 0 where there is no row.
+    /// The rows in use come first; the others have hash 0.
     hashes: [u32; ROWS],
-    members: [Members; ROWS],
+    lists: [PostingList; ROWS],
 }
 
 impl Bucket {
     fn empty() -> Self {
         Self {
             hashes: [0; ROWS],
-            members: [Members::one(0).0; ROWS],
+            lists: [PostingList::one(0).0; ROWS],
         }
     }
 
@@ -44,9 +41,9 @@ impl Bucket {
         self.hashes.iter().take_while(|&&hash| hash != 0).count()
     }
 
-    /// A bit for each row of this hash.
+    /// One bit for each row of this hash.
     fn equal(&self, hash: u32) -> u32 {
-        // Each half becomes one comparison of four.
+        // Each half compiles to one comparison of four hashes.
         let half = |hashes: &[u32]| {
             let pairs = hashes.iter().zip([1, 2, 4, 8]);
             pairs.fold(0, |bits, (&own, bit)| {
@@ -57,26 +54,26 @@ impl Bucket {
         half(low) | half(high) << (ROWS / 2)
     }
 
-    /// Into a bucket that is not full.
-    fn push(&mut self, hash: u32, members: Members) {
+    /// Adds a row. The bucket must not be full.
+    fn push(&mut self, hash: u32, list: PostingList) {
         let at = self.len();
         self.hashes[at] = hash;
-        self.members[at] = members;
+        self.lists[at] = list;
     }
 
-    fn swap_remove(&mut self, nth: usize) -> (u32, Members) {
+    fn swap_remove(&mut self, nth: usize) -> (u32, PostingList) {
         let last = self.len() - 1;
-        let removed = (self.hashes[nth], self.members[nth]);
+        let removed = (self.hashes[nth], self.lists[nth]);
         self.hashes[nth] = self.hashes[last];
-        self.members[nth] = self.members[last];
+        self.lists[nth] = self.lists[last];
         self.hashes[last] = 0;
         removed
     }
 }
 
-/// Where a row is, until one is added or removed.
+/// The position of a row. Valid until a row is added or removed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct RowIndex {
     bucket: usize,
     nth: usize,
 }
@@ -84,7 +81,7 @@ pub(crate) struct Place {
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
-    /// None, or a power of two.
+    /// Empty, or a power of two in number.
     buckets: Vec<Bucket>,
     len: usize,
 }
@@ -106,18 +103,22 @@ impl Rows {
         hash as usize & self.mask()
     }
 
-    /// The bucket behind this one.
+    /// The bucket after this one.
     fn next(&self, bucket: usize) -> usize {
         (bucket + 1) & self.mask()
     }
 
-    /// Reads from where rows of this hash most likely are. Not from an empty table.
-    pub(crate) fn glance(&self, hash: u32) -> usize {
+    /// Reads from the home of this hash. The table must not be empty.
+    pub(crate) fn prefetch(&self, hash: u32) -> usize {
         self.buckets[self.home(hash)].hashes[0] as usize
     }
 
-    /// The first row of this hash for which `is_it` holds.
-    pub(crate) fn find(&self, hash: u32, mut is_it: impl FnMut(Members) -> bool) -> Option<Place> {
+    /// The first row of this hash for which `is_match` holds.
+    pub(crate) fn find(
+        &self,
+        hash: u32,
+        mut is_match: impl FnMut(PostingList) -> bool,
+    ) -> Option<RowIndex> {
         if self.is_empty() {
             return None;
         }
@@ -127,8 +128,8 @@ impl Rows {
             let mut equal = bucket.equal(hash);
             while equal != 0 {
                 let nth = equal.trailing_zeros() as usize;
-                if is_it(bucket.members[nth]) {
-                    return Some(Place { bucket: at, nth });
+                if is_match(bucket.lists[nth]) {
+                    return Some(RowIndex { bucket: at, nth });
                 }
                 equal &= equal - 1;
             }
@@ -139,16 +140,16 @@ impl Rows {
         }
     }
 
-    pub(crate) fn get(&self, place: Place) -> Members {
-        self.buckets[place.bucket].members[place.nth]
+    pub(crate) fn get(&self, index: RowIndex) -> PostingList {
+        self.buckets[index.bucket].lists[index.nth]
     }
 
-    pub(crate) fn get_mut(&mut self, place: Place) -> &mut Members {
-        &mut self.buckets[place.bucket].members[place.nth]
+    pub(crate) fn get_mut(&mut self, index: RowIndex) -> &mut PostingList {
+        &mut self.buckets[index.bucket].lists[index.nth]
     }
 
-    /// Adds a row. No hash is 0: that stands for no row.
-    pub(crate) fn insert(&mut self, hash: u32, members: Members) {
+    /// Adds a row. `hash` must not be 0, which marks rows not in use.
+    pub(crate) fn insert(&mut self, hash: u32, list: PostingList) {
         debug_assert_ne!(hash, 0);
         if self.len == self.capacity() {
             self.resize((self.buckets.len() * 2).max(1));
@@ -157,30 +158,30 @@ impl Rows {
         while self.buckets[at].is_full() {
             at = self.next(at);
         }
-        self.buckets[at].push(hash, members);
+        self.buckets[at].push(hash, list);
         self.len += 1;
     }
 
-    pub(crate) fn remove(&mut self, place: Place) {
-        let mut at = place.bucket;
+    pub(crate) fn remove(&mut self, index: RowIndex) {
+        let mut at = index.bucket;
         let mut was_full = self.buckets[at].is_full();
-        self.buckets[at].swap_remove(place.nth);
+        self.buckets[at].swap_remove(index.nth);
         self.len -= 1;
-        // A row whose way led across a full bucket must not find a gap there: it moves into it.
-        while was_full && let Some(strayed) = self.strayed_across(at) {
-            was_full = self.buckets[strayed.bucket].is_full();
-            let (hash, members) = self.buckets[strayed.bucket].swap_remove(strayed.nth);
-            self.buckets[at].push(hash, members);
-            at = strayed.bucket;
+        // A look-up ends at the first bucket that is not full: a row stored past this one moves into it.
+        while was_full && let Some(displaced) = self.displaced_past(at) {
+            was_full = self.buckets[displaced.bucket].is_full();
+            let (hash, list) = self.buckets[displaced.bucket].swap_remove(displaced.nth);
+            self.buckets[at].push(hash, list);
+            at = displaced.bucket;
         }
-        // Memory is given back once three quarters of what was needed have gone.
+        // Gives memory back once less than an eighth of it is in use.
         if self.buckets.len() > 128 && self.len < self.capacity() / 8 {
             self.resize(self.buckets.len() / 4);
         }
     }
 
-    /// A row behind this bucket whose home is this one or one before it.
-    fn strayed_across(&self, bucket: usize) -> Option<Place> {
+    /// A row after this bucket whose home is this bucket or an earlier one.
+    fn displaced_past(&self, bucket: usize) -> Option<RowIndex> {
         let distance = |from: usize, to: usize| to.wrapping_sub(from) & self.mask();
         let mut at = bucket;
         loop {
@@ -189,10 +190,10 @@ impl Rows {
                 return None;
             }
             let here = &self.buckets[at];
-            let strayed = (0..here.len())
+            let displaced = (0..here.len())
                 .find(|&nth| distance(self.home(here.hashes[nth]), at) >= distance(bucket, at));
-            if let Some(nth) = strayed {
-                return Some(Place { bucket: at, nth });
+            if let Some(nth) = displaced {
+                return Some(RowIndex { bucket: at, nth });
             }
             if !here.is_full() {
                 return None;
@@ -200,9 +201,9 @@ impl Rows {
         }
     }
 
-    /// How many rows there may be before it grows.
+    /// The number of rows at which the table grows.
     fn capacity(&self) -> usize {
-        self.buckets.len() * TAKEN
+        self.buckets.len() * MAX_LOAD
     }
 
     fn resize(&mut self, buckets: usize) {
@@ -210,7 +211,7 @@ impl Rows {
         self.len = 0;
         for bucket in &old {
             for nth in 0..bucket.len() {
-                self.insert(bucket.hashes[nth], bucket.members[nth]);
+                self.insert(bucket.hashes[nth], bucket.lists[nth]);
             }
         }
     }
@@ -221,9 +222,9 @@ mod tests {
     use super::*;
     use crate::random;
 
-    /// Hashes of few homes, so that rows stray, also past the end.
+    /// Few homes, so that rows are displaced, also past the end of the table.
     #[test]
-    fn holds_what_a_list_holds_while_rows_come_and_go() {
+    fn rows_equal_a_list_while_they_come_and_go() {
         let mut state = 1_u64;
         let mut next = |bound: u64| random::next(&mut state) % bound;
         let (mut rows, mut list) = (Rows::default(), Vec::new());
@@ -236,19 +237,19 @@ mod tests {
                     1 => u32::MAX - next(3) as u32,
                     _ => 1 + next(1 << 31) as u32,
                 };
-                let (members, _) = Members::one(round);
-                rows.insert(hash, members);
+                let (posting, _) = PostingList::one(round);
+                rows.insert(hash, posting);
                 list.push((hash, round));
             } else {
                 let (hash, slot) = list.swap_remove(next(list.len() as u64) as usize);
-                let place = rows.find(hash, |members| members.is_slot(slot));
-                rows.remove(place.expect("it is there"));
-                assert!(rows.find(hash, |members| members.is_slot(slot)).is_none());
+                let index = rows.find(hash, |posting| posting.is_slot(slot));
+                rows.remove(index.expect("the row is in the table"));
+                assert!(rows.find(hash, |posting| posting.is_slot(slot)).is_none());
             }
             assert_eq!(rows.len(), list.len());
             if round % 100 == 0 {
                 for &(hash, slot) in &list {
-                    assert!(rows.find(hash, |members| members.is_slot(slot)).is_some());
+                    assert!(rows.find(hash, |posting| posting.is_slot(slot)).is_some());
                 }
             }
         }

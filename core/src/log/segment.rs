@@ -1,27 +1,27 @@
 //! Segments, the unit of the log, and runs, the unit of delivery.
 //!
 //! ```text
-//!   Segment   Arc<Records>   r7 a │ r8 b │ r8 c │ r9 a      never changed while it is shared
-//!   Run       Arc ▲ + which    ·      r8 b   r8 c             what one watcher matched of it
+//!   Segment   Arc<Records>   r7 a │ r8 b │ r8 c │ r9 a      immutable while it is shared
+//!   Run       Arc + picks      ·      r8 b   r8 c             the records that one watcher matched
 //! ```
 //!
-//! A segment holds whole transactions, so a run holds whatever of a revision its watcher matched:
-//! a revision never spans two runs.
+//! A segment holds whole transactions, so a run holds everything that its watcher matched of each
+//! of its revisions: a revision never spans two runs.
 //!
-//! The records lie in vectors, and not in the shared allocation itself, so that those of a segment
-//! that nobody holds any more are filled again ([`Segment::into_spare`]): they are of a size that
-//! the system's allocator takes trouble to merge with what lies beside it.
+//! The records are in vectors rather than in the shared allocation itself. So the vectors of a
+//! segment that nobody holds any longer are filled again ([`Segment::into_spare`]) instead of
+//! being freed and allocated anew.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::event::{Event, EventRef, Revision};
-use crate::records::{Record, Records};
+use crate::change::Revision;
+use crate::log::records::{Record, Records};
 
-/// Events gathered into one segment, unless one transaction is larger.
+/// The number of events gathered into one segment, unless one transaction is larger.
 pub(crate) const SEGMENT_EVENTS: usize = 256;
 
-/// An immutable run of records with growing revisions.
+/// An immutable sequence of records with growing revisions.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) records: Arc<Records>,
@@ -29,7 +29,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// # Panics
-    /// Without records: an empty segment has no revision.
+    /// If `records` is empty: an empty segment has no revision.
     pub(crate) fn new(records: Records) -> Self {
         assert!(!records.is_empty());
         Self {
@@ -37,13 +37,13 @@ impl Segment {
         }
     }
 
-    /// What the records hold in memory.
+    /// The bytes that the records hold in memory.
     pub(crate) fn bytes(&self) -> usize {
-        self.records.total_cost()
+        self.records.total_bytes()
     }
 
-    /// The emptied memory of the segment, if nobody else holds it. Drops what the store handed in:
-    /// to be called without any guard.
+    /// The emptied memory of the segment, unless the segment is still shared. Drops the store's
+    /// `Bytes`, so no guard may be held.
     pub(crate) fn into_spare(self) -> Option<Records> {
         let mut records = Arc::into_inner(self.records)?;
         records.clear();
@@ -59,7 +59,8 @@ impl Segment {
     }
 }
 
-/// Which records of a segment: nearly always neighbours, and then no allocation is needed.
+/// The records of a segment that a run holds. They are nearly always adjacent, and then need no
+/// allocation.
 #[derive(Clone, Debug)]
 pub(crate) enum Picks {
     Span { start: u32, end: u32 },
@@ -81,7 +82,8 @@ impl Picking {
         }
     }
 
-    /// Adds records at or behind those already there. What is there already is not added again.
+    /// Adds the records of `span`, which must not start before the span added last. Records that
+    /// are picked already are not added again.
     pub(crate) fn add(&mut self, span: Range<u32>) {
         match self {
             Self::Span { end, .. } if span.end <= *end => {}
@@ -90,8 +92,8 @@ impl Picking {
                 *self = Self::List((*start..*end).chain(span).collect());
             }
             Self::List(list) => {
-                let last = list.last().map_or(0, |last| last + 1);
-                list.extend(span.start.max(last)..span.end);
+                let next = list.last().map_or(0, |last| last + 1);
+                list.extend(span.start.max(next)..span.end);
             }
         }
     }
@@ -104,17 +106,17 @@ impl Picking {
     }
 }
 
-/// What one watcher matched of a segment. Never empty.
+/// The records of one segment that one watcher matched. Never empty.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     records: Arc<Records>,
     picks: Picks,
 }
 
-/// A run that is this many times smaller than its segment holds few of its events.
-const FEW: usize = 8;
-/// Below this a segment is not worth copying out of.
-const COPY_OUT_FLOOR: usize = 16 * 1024;
+/// A run is sparse if its segment is at least this many times larger.
+const SPARSE_FACTOR: usize = 8;
+/// Segments below this size are not worth detaching from.
+const MIN_DETACH_BYTES: usize = 16 * 1024;
 
 impl Run {
     pub(crate) fn new(segment: &Segment, picking: Picking) -> Self {
@@ -124,20 +126,21 @@ impl Run {
         }
     }
 
-    /// Few events are copied out of their segment, so that they do not keep everybody's in memory.
-    pub(crate) fn lean(self) -> Self {
-        if self.bytes() < COPY_OUT_FLOOR || self.len() * FEW > self.records.len() {
+    /// Copies a sparse run out of its segment, so that it does not keep the whole segment in
+    /// memory.
+    pub(crate) fn detach_if_sparse(self) -> Self {
+        if self.bytes() < MIN_DETACH_BYTES || self.len() * SPARSE_FACTOR > self.records.len() {
             return self;
         }
-        let own: usize = (0..self.len()).map(|nth| self.cost(nth)).sum();
-        if own * FEW > self.bytes() {
+        let own: usize = (0..self.len()).map(|nth| self.bytes_of(nth)).sum();
+        if own * SPARSE_FACTOR > self.bytes() {
             return self;
         }
-        self.copy_out()
+        self.detach()
     }
 
-    /// The same events in a segment of their own.
-    pub(crate) fn copy_out(self) -> Self {
+    /// Copies the run into a segment of its own.
+    pub(crate) fn detach(self) -> Self {
         let count = self.len();
         let mut own = Records::default();
         for nth in 0..count {
@@ -152,13 +155,13 @@ impl Run {
         }
     }
 
-    /// What the nth event holds in memory by itself.
-    pub(crate) fn cost(&self, nth: usize) -> usize {
-        self.records.cost(self.record(nth))
+    /// The bytes that the nth record holds in memory by itself.
+    pub(crate) fn bytes_of(&self, nth: usize) -> usize {
+        self.records.bytes_of(self.record(nth))
     }
 
-    /// The place in the segment of the nth event.
-    fn at(&self, nth: usize) -> usize {
+    /// The index in the segment of the nth record.
+    pub(crate) fn position(&self, nth: usize) -> usize {
         match &self.picks {
             Picks::Span { start, .. } => *start as usize + nth,
             Picks::List(list) => list[nth] as usize,
@@ -166,10 +169,20 @@ impl Run {
     }
 
     fn record(&self, nth: usize) -> &Record {
-        &self.records[self.at(nth)]
+        &self.records[self.position(nth)]
     }
 
-    /// How many events.
+    /// The segment's records.
+    pub(crate) fn records(&self) -> &Arc<Records> {
+        &self.records
+    }
+
+    /// The segment's records, without changing their reference count.
+    pub(crate) fn into_records(self) -> Arc<Records> {
+        self.records
+    }
+
+    /// The number of records.
     pub(crate) fn len(&self) -> usize {
         match &self.picks {
             Picks::Span { start, end } => (end - start) as usize,
@@ -177,13 +190,13 @@ impl Run {
         }
     }
 
-    /// What this run keeps in memory: its own records where they were copied out, else the whole
-    /// segment.
+    /// The bytes that this run keeps in memory: its own records if it is detached, otherwise the
+    /// whole segment.
     pub(crate) fn bytes(&self) -> usize {
-        self.records.total_cost()
+        self.records.total_bytes()
     }
 
-    /// The revision of the nth event.
+    /// The revision of the nth record.
     pub(crate) fn revision(&self, nth: usize) -> Revision {
         self.record(nth).revision
     }
@@ -196,19 +209,8 @@ impl Run {
         self.revision(self.len() - 1)
     }
 
-    pub(crate) fn event(&self, nth: usize, with_prev: bool) -> Event {
-        let at = self.at(nth) as u32;
-        Event::new(Arc::clone(&self.records), at, with_prev)
-    }
-
-    /// The last event, for the price of no reference count.
-    pub(crate) fn into_last(self, with_prev: bool) -> Event {
-        let at = self.at(self.len() - 1) as u32;
-        Event::new(self.records, at, with_prev)
-    }
-
-    /// The events from the nth on, by reference.
-    pub(crate) fn iter(&self, nth: usize, with_prev: bool) -> RunIter<'_> {
+    /// The records from the nth on, by reference.
+    pub(crate) fn iter(&self, nth: usize) -> RunIter<'_> {
         let picks = match &self.picks {
             Picks::Span { start, end } => {
                 PicksIter::Span(self.records[*start as usize + nth..*end as usize].iter())
@@ -218,12 +220,11 @@ impl Run {
         RunIter {
             records: &self.records,
             picks,
-            with_prev,
         }
     }
 
-    /// How many events lie below this revision: mostly none.
-    pub(crate) fn below(&self, revision: Revision) -> usize {
+    /// The number of records below `revision`: mostly 0.
+    pub(crate) fn count_before(&self, revision: Revision) -> usize {
         if self.first() >= revision {
             return 0;
         }
@@ -231,12 +232,12 @@ impl Run {
             Picks::Span { start, end } => self.records[*start as usize..*end as usize]
                 .partition_point(|record| record.revision < revision),
             Picks::List(list) => {
-                list.partition_point(|&at| self.records[at as usize].revision < revision)
+                list.partition_point(|&index| self.records[index as usize].revision < revision)
             }
         }
     }
 
-    /// Only the events `range` of this run; `None` if that is empty.
+    /// Only the records in `range`; `None` if it is empty.
     pub(crate) fn slice(mut self, range: Range<usize>) -> Option<Self> {
         if range.is_empty() {
             return None;
@@ -254,12 +255,11 @@ impl Run {
     }
 }
 
-/// The events of a run, by reference.
+/// The records of a run, each with the segment's records that hold its bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct RunIter<'a> {
     records: &'a Arc<Records>,
     picks: PicksIter<'a>,
-    with_prev: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -269,21 +269,21 @@ enum PicksIter<'a> {
 }
 
 impl<'a> Iterator for RunIter<'a> {
-    type Item = EventRef<'a>;
+    type Item = (&'a Arc<Records>, &'a Record);
 
-    fn next(&mut self) -> Option<EventRef<'a>> {
+    fn next(&mut self) -> Option<Self::Item> {
         let record = match &mut self.picks {
             PicksIter::Span(records) => records.next()?,
             PicksIter::List(list) => &self.records[*list.next()? as usize],
         };
-        Some(EventRef::new(self.records, record, self.with_prev))
+        Some((self.records, record))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Change;
+    use crate::change::Change;
 
     fn segment(revisions: &[Revision], value: usize) -> Segment {
         let change = || Change::put("k", vec![0; value]);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn picks_stay_a_span_while_they_are_neighbours_and_hold_nothing_twice() {
+    fn picks_stay_a_span_while_adjacent_and_hold_nothing_twice() {
         let mut picking = Picking::new(1..2);
         picking.add(2..3);
         picking.add(2..3);
@@ -308,11 +308,11 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_keeps_the_order_and_counts_what_lies_below() {
+    fn slice_keeps_the_order_and_count_before_counts_lower_revisions() {
         let segment = segment(&[1, 2, 2, 3, 5], 0);
         let run = Run::new(&segment, Picking::new(0..5));
         assert_eq!(
-            [0, 1, 2, 3, 9].map(|revision| run.below(revision)),
+            [0, 1, 2, 3, 9].map(|revision| run.count_before(revision)),
             [0, 0, 1, 3, 5]
         );
         assert_eq!(revisions(&run.clone().slice(1..4).unwrap()), [2, 2, 3]);
@@ -320,13 +320,13 @@ mod tests {
     }
 
     #[test]
-    fn few_events_of_a_large_segment_are_copied_out() {
+    fn sparse_run_of_a_large_segment_is_detached() {
         let segment = segment(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 8 * 1024);
-        let few = Run::new(&segment, Picking::new(3..4)).lean();
+        let few = Run::new(&segment, Picking::new(3..4)).detach_if_sparse();
         assert!(!Arc::ptr_eq(&few.records, &segment.records));
         assert_eq!(revisions(&few), [4]);
         assert!(few.bytes() < segment.bytes() / 8);
-        let many = Run::new(&segment, Picking::new(3..6)).lean();
+        let many = Run::new(&segment, Picking::new(3..6)).detach_if_sparse();
         assert!(Arc::ptr_eq(&many.records, &segment.records));
         assert_eq!(many.bytes(), segment.bytes());
     }

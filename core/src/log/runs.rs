@@ -1,20 +1,19 @@
-//! Runs that wait for a watcher.
+//! A queue of runs.
 
 use std::collections::{VecDeque, vec_deque};
 use std::{iter, option};
 
-use crate::segment::Run;
+use crate::log::segment::Run;
 
-/// Runs in order. Most watchers never have more than one waiting, and then it takes no allocation
-/// and lies where it is looked for: one watcher a key takes a third more events by it and by
-/// [probing](crate::index::Index::probe), of 10,000 keys.
+/// Runs in order. Most watchers never have more than one run queued. That one is stored inline: it
+/// needs no allocation, and is fetched together with the queue.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
     first: Option<Run>,
-    /// Empty if there is no first. Boxed, as there is one in each watcher and one in each queue.
+    /// Empty if there is no first. Boxed, because every watcher and every queue has one.
     #[expect(
         clippy::box_collection,
-        reason = "a bare one would be four times as large"
+        reason = "an inline VecDeque is four times as large"
     )]
     more: Option<Box<VecDeque<Run>>>,
 }
@@ -49,7 +48,7 @@ impl Runs {
         std::mem::replace(&mut self.first, next)
     }
 
-    /// Empties it and keeps its memory.
+    /// Removes all runs and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.first = None;
         if let Some(more) = &mut self.more {
@@ -66,8 +65,8 @@ impl Runs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Change, Revision};
-    use crate::segment::{Picking, Segment};
+    use crate::change::{Change, Revision};
+    use crate::log::segment::{Picking, Segment};
 
     fn run(revision: Revision) -> Run {
         let changes = [(revision, Change::put("k", "v"))];
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn ordered_whether_the_first_has_neighbours_or_not() {
+    fn ordered_runs_pop_as_pushed_with_one_or_several_queued() {
         let revisions = |runs: &Runs| runs.iter().map(Run::first).collect::<Vec<_>>();
         let mut runs = Runs::default();
         for first in [1, 11] {

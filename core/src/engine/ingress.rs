@@ -1,101 +1,104 @@
-//! The way in, bounded: one message a call of the publisher, gathered into batches that become
-//! segments as they are, and what became of what found no room.
+//! The bounded way in: one message a call of the publisher, gathered into batches that become
+//! segments as they are.
 //!
 //! ```text
-//!   publish ──▶ open batch ── full ──▶ channel of batches ──▶ whoever dispatches
-//!                    └──────────── the channel is empty ──────────▲
+//!   publish ──▶ open batch ── full ──▶ channel of batches ──▶ the thread that dispatches
+//!                    └──────────── if the channel is empty ───────▲
 //! ```
 //!
-//! A record is so written once, to where watchers will read it. With each call's message in the
-//! channel and the gathering behind it, an event took 300 ns of processor time where this takes
-//! 235 (one watcher; 215 and 175 with `publish_many` of 64).
+//! So a record is written once, to the memory from which watchers read it. A message of its own in
+//! the channel for each call, gathered by the dispatcher, would cost more processor time an event.
 
 use std::mem;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
+use crate::change::{Change, Revision};
 use crate::error::Lagged;
-use crate::event::{Change, Revision};
-use crate::history::STEP_BYTES;
-use crate::records::{Record, Records};
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, BriefMutex, Channel};
-use crate::wait::{WaitCell, Waiter};
+use crate::log::history::STEP_BYTES;
+use crate::log::records::{Record, Records};
+use crate::sync::wait::{WaitCell, Waiter};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Channel, SpinThenSleepMutex};
 
-/// Messages that came one after the other.
+/// Consecutive messages.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub(crate) struct MessageBatch {
     /// Revisions that a lossy publish dropped before these messages.
-    pub(crate) hole: Option<Lagged>,
-    /// What the messages brought: whole transactions, in order.
+    pub(crate) gap: Option<Lagged>,
+    /// The messages' events: whole transactions, in order.
     pub(crate) records: Records,
-    /// Whether anybody watched any of it when it was published.
+    /// Whether a watcher was interested in any of them when they were published.
     pub(crate) wanted: bool,
-    /// How many messages these are.
+    /// The number of messages.
     pub(crate) messages: u64,
     /// The last revision, which may have no records.
     pub(crate) last: Revision,
 }
 
-impl Batch {
+impl MessageBatch {
     /// Adds a transaction of one change.
     pub(crate) fn push(&mut self, revision: Revision, change: &Change) {
         self.records.push(revision, change);
         self.last = revision;
     }
 
-    /// Adds whole transactions, the last of which may be without changes.
+    /// Adds whole transactions, the last of which may have no changes.
     pub(crate) fn append(&mut self, records: &mut Records, last: Revision) {
         self.records.append(records);
         self.last = last;
     }
 
     fn is_empty(&self) -> bool {
-        self.messages == 0 && self.hole.is_none()
+        self.messages == 0 && self.gap.is_none()
     }
 }
 
-/// Only the publisher sends, and only whoever holds the dispatch lock receives.
+/// Only the publisher sends, and only the thread that holds the dispatch lock receives.
 #[derive(Debug)]
 pub(crate) struct Ingress {
-    /// What the publisher writes to. It goes into the channel, when it is full, under its lock:
-    /// so while that is held and the channel is empty, everything before it has been received.
-    open: BriefMutex<Batch>,
-    /// Each batch in it has a message at least, so it has room for as many as there are messages.
-    channel: Channel<Batch>,
-    /// Memory for batches to come: of those that nobody holds any more, and new.
+    /// The batch that the publisher writes to. A full batch is moved into the channel under this
+    /// lock: so while it is held and the channel is empty, every earlier batch has been received.
+    open: SpinThenSleepMutex<MessageBatch>,
+    /// Every batch has at least one message, so there is room for as many batches as messages.
+    channel: Channel<MessageBatch>,
+    /// Memory for batches to come: of retired segments, and new.
     spare: Channel<Records>,
-    /// For how many batches memory has ever been allocated. Written under the lock of `open`.
+    /// The number of batches for which memory was ever allocated.
     allocated: AtomicUsize,
+    /// Set if no batch was spare when one was needed: 1 + the bytes of that batch. Memory for more
+    /// is then allocated once the lock of `open` is released.
+    shortage: AtomicUsize,
     /// In messages.
     capacity: usize,
-    /// Events in a batch, unless one call brings more.
+    /// The number of events in a batch, unless one call brings more.
     batch_events: usize,
-    /// How many messages there have been. Only the publisher writes it.
+    /// The number of messages sent. Written only by the publisher.
     sent: AtomicU64,
-    /// How many of them are out again. Only written under the dispatch lock.
+    /// The number of messages received. Written only under the dispatch lock.
     received: AtomicU64,
-    /// The publisher, while it waits for room.
+    /// Whether the publisher waits for room.
     waiting: AtomicBool,
     waiter: WaitCell,
 }
 
-/// Memory for so many batches is kept for those to come: for as many as a full ingress of single
-/// changes holds, and for those that are being dispatched. Where none is left, some is allocated,
-/// for which glibc first sorts all that was freed: of 16, one watcher a key got a fifteenth less.
-const SPARE: usize = 32;
-/// No more than this is allocated before it is needed: 37 batches of keys of 16 bytes and values of
-/// 64. Nothing is written to it before it is used.
-const AHEAD_BYTES: usize = 1024 * 1024;
+/// The number of spare batches kept: enough for a full ingress of single changes and for the
+/// batches being dispatched. With fewer, the allocator is asked more often, and merges what was
+/// freed each time.
+const MAX_SPARE: usize = 32;
+/// The bytes allocated at most before they are needed: 37 batches of keys of 16 bytes and values of
+/// 64. The memory is not written before it is used.
+const MAX_AHEAD_BYTES: usize = 1024 * 1024;
 
 impl Ingress {
     pub(crate) fn new(capacity: usize, batch_events: usize) -> Self {
         Self {
-            open: BriefMutex::new(Batch {
+            open: SpinThenSleepMutex::new(MessageBatch {
                 records: Records::with_capacity(batch_events, 0),
-                ..Batch::default()
+                ..MessageBatch::default()
             }),
             channel: Channel::bounded(capacity),
-            spare: Channel::bounded(SPARE),
+            spare: Channel::bounded(MAX_SPARE),
             allocated: AtomicUsize::new(0),
+            shortage: AtomicUsize::new(0),
             capacity,
             batch_events,
             sent: AtomicU64::new(0),
@@ -109,53 +112,62 @@ impl Ingress {
         self.capacity
     }
 
-    /// How many messages are waiting.
+    /// The number of messages that wait.
     pub(crate) fn len(&self) -> usize {
         let received = self.received.load(SeqCst);
         self.sent.load(SeqCst).saturating_sub(received) as usize
     }
 
-    /// Whether a whole batch waits.
+    /// Whether a full batch waits.
     pub(crate) fn has_batch(&self) -> bool {
         !self.channel.is_empty()
     }
 
-    /// For how many messages there is room. Only the publisher takes it up.
+    /// The number of messages for which there is room. Only the publisher uses it up.
     pub(crate) fn room(&self) -> usize {
         self.capacity.saturating_sub(self.len())
     }
 
-    /// One message of so many events, for which the publisher has reserved room. No user's code may
-    /// run in `write`: what was handed in is dropped elsewhere.
-    pub(crate) fn send(&self, events: usize, wanted: bool, write: impl FnOnce(&mut Batch)) {
+    /// Sends one message with this many events. The publisher must have reserved room. `write` must
+    /// not run user code: the publisher drops the store's changes later.
+    pub(crate) fn send(&self, events: usize, wanted: bool, write: impl FnOnce(&mut MessageBatch)) {
         self.sent.store(self.sent.load(Relaxed) + 1, Relaxed);
         let mut open = self.open.lock();
+        let mut closed = false;
         if open.messages > 0 && open.records.len() + events > self.batch_events {
             self.close(&mut open);
+            closed = true;
         }
         write(&mut open);
         open.wanted |= wanted;
         open.messages += 1;
-        let bytes = open.records.total_cost();
+        let bytes = open.records.total_bytes();
         if open.records.len() >= self.batch_events || bytes >= STEP_BYTES {
             self.close(&mut open);
+            closed = true;
+        }
+        drop(open);
+        if closed {
+            self.allocate_ahead();
         }
     }
 
+    /// Moves the open batch into the channel.
+    ///
     /// # Panics
     /// Without room: the publisher reserves it first.
     #[cold]
-    fn close(&self, open: &mut Batch) {
+    fn close(&self, open: &mut MessageBatch) {
         let full = self.take(open);
         if self.channel.try_send(full).is_err() {
             unreachable!("the publisher has reserved room");
         }
     }
 
-    /// All that is in the open batch.
-    fn take(&self, open: &mut Batch) -> Batch {
-        Batch {
-            hole: open.hole.take(),
+    /// Moves the contents out of the open batch.
+    fn take(&self, open: &mut MessageBatch) -> MessageBatch {
+        MessageBatch {
+            gap: open.gap.take(),
             records: open
                 .records
                 .take(self.batch_events, |bytes| self.spare(bytes)),
@@ -165,48 +177,58 @@ impl Ingress {
         }
     }
 
-    /// Memory for a whole batch. Where none is left, that of others is allocated with it, as many as
-    /// there have ever been, within [`SPARE`] and [`AHEAD_BYTES`]: one at a time, it would be missed
-    /// whenever more batches are under way than ever before. One watcher gets a tenth more events
-    /// by it.
+    /// Memory for a batch of about this many bytes.
     fn spare(&self, bytes: usize) -> Records {
-        let new = || Records::with_capacity(self.batch_events, bytes);
         self.spare.try_recv().unwrap_or_else(|| {
-            let allocated = self.allocated.load(Relaxed);
-            let each = bytes + self.batch_events * size_of::<Record>();
-            let ahead = allocated.min(SPARE - 1).min(AHEAD_BYTES / each);
-            for _ in 0..ahead {
-                self.give_back(new());
-            }
-            self.allocated.store(allocated + 1 + ahead, Relaxed);
-            new()
+            self.shortage.store(bytes + 1, Relaxed);
+            Records::with_capacity(self.batch_events, bytes)
         })
+    }
+
+    /// After a shortage, allocates memory for as many batches as there ever were, within
+    /// [`MAX_SPARE`] and [`MAX_AHEAD_BYTES`]: allocated one at a time, memory would be missing
+    /// whenever more batches are under way than ever before.
+    #[cold]
+    fn allocate_ahead(&self) {
+        let Some(bytes) = self.shortage.swap(0, Relaxed).checked_sub(1) else {
+            return;
+        };
+        let allocated = self.allocated.load(Relaxed);
+        let each = bytes + self.batch_events * size_of::<Record>();
+        let ahead = allocated.min(MAX_SPARE - 1).min(MAX_AHEAD_BYTES / each);
+        for _ in 0..ahead {
+            self.give_back(Records::with_capacity(self.batch_events, bytes));
+        }
+        self.allocated.fetch_add(1 + ahead, Relaxed);
     }
 
     /// Takes back the emptied memory of a batch.
     pub(crate) fn give_back(&self, records: Records) {
         debug_assert!(records.is_empty());
         if records.capacity() == self.batch_events {
-            // With enough of them it is freed.
+            // Freed if there are enough.
             drop(self.spare.try_send(records));
         }
     }
 
-    /// The next batch, under the dispatch lock.
-    pub(crate) fn receive(&self) -> Option<Batch> {
+    /// The next batch. The dispatch lock must be held.
+    pub(crate) fn receive(&self) -> Option<MessageBatch> {
         let next = self.channel.try_recv().or_else(|| {
             let mut open = self.open.lock();
-            // One may have been closed since.
+            // The publisher may have closed a batch in between.
             let closed = self.channel.try_recv();
-            closed.or_else(|| (!open.is_empty()).then(|| self.take(&mut open)))
+            let next = closed.or_else(|| (!open.is_empty()).then(|| self.take(&mut open)));
+            drop(open);
+            self.allocate_ahead();
+            next
         })?;
         let received = self.received.load(Relaxed) + next.messages;
         self.received.store(received, SeqCst);
         Some(next)
     }
 
-    /// Whoever waits for room, once half of it is there: more is made until the ingress is empty,
-    /// and who is woken for every bit of room is woken all the time.
+    /// The publisher's waiter, once half of the room is free. The ingress is mostly emptied from
+    /// there on, and a publisher woken for every bit of room would be woken all the time.
     pub(crate) fn room_made(&self) -> Option<Waiter> {
         if self.waiting.load(SeqCst)
             && self.room() >= self.capacity.div_ceil(2)
@@ -218,12 +240,12 @@ impl Ingress {
         }
     }
 
-    /// Whoever waits for room, there being none to come.
-    pub(crate) fn give_up(&self) -> Option<Waiter> {
+    /// The publisher's waiter, because there will be no room any more.
+    pub(crate) fn take_waiter(&self) -> Option<Waiter> {
         self.waiter.take()
     }
 
-    /// Leaves word that somebody waits for room. Look again afterwards.
+    /// Registers the publisher's waiter. Check for room again afterwards.
     pub(crate) fn wait_for_room(&self, waiter: Waiter) {
         self.waiter.register(waiter);
         self.waiting.store(true, SeqCst);
@@ -234,16 +256,17 @@ impl Ingress {
         drop(self.waiter.take());
     }
 
-    /// From the publisher: these revisions found no room. They are behind everything sent before,
-    /// and are never neither here nor received, or what lies behind would seem to be reached.
-    pub(crate) fn dig(&self, revisions: Lagged) {
+    /// Records a gap for revisions that did not fit. The gap is ordered after everything sent so
+    /// far, and stays in the open batch until it is received, so that no later revision can be
+    /// reported as reached first.
+    pub(crate) fn record_gap(&self, revisions: Lagged) {
         let mut open = self.open.lock();
         if open.messages > 0 {
             self.close(&mut open);
         }
-        open.last = revisions.to;
-        match &mut open.hole {
-            Some(hole) => hole.to = revisions.to,
+        open.last = revisions.last;
+        match &mut open.gap {
+            Some(gap) => gap.last = revisions.last,
             none => *none = Some(revisions),
         }
     }
@@ -262,15 +285,15 @@ mod tests {
         ingress.send(events, true, |batch| batch.append(&mut records, last));
     }
 
-    /// What is received next: the hole, the revisions, the messages.
+    /// The next batch: its gap, its revisions, the number of its messages.
     fn receive(ingress: &Ingress) -> (Option<Lagged>, Vec<Revision>, u64) {
         let batch = ingress.receive().unwrap();
         let revisions = batch.records.iter().map(|record| record.revision);
-        (batch.hole, revisions.collect(), batch.messages)
+        (batch.gap, revisions.collect(), batch.messages)
     }
 
     #[test]
-    fn messages_come_in_batches_and_one_that_is_too_large_comes_alone() {
+    fn messages_are_received_in_batches_and_an_oversized_one_alone() {
         let ingress = Ingress::new(8, 4);
         send(&ingress, 1..=3);
         send(&ingress, 4..=5);
@@ -285,14 +308,14 @@ mod tests {
     }
 
     #[test]
-    fn ordered_a_message_that_outgrows_the_first_batchs_memory_stays_behind_it() {
+    fn ordered_message_that_outgrows_the_first_batch_stays_behind_it() {
         let ingress = Ingress::new(8, 256);
         send(&ingress, 1..=1);
         send(&ingress, 2..=100);
         assert_eq!(receive(&ingress), (None, (1..=100).collect(), 2));
     }
 
-    /// For how many batches there is memory.
+    /// The number of spare batches.
     fn spare(ingress: &Ingress) -> usize {
         let all: Vec<_> = std::iter::from_fn(|| ingress.spare.try_recv()).collect();
         let count = all.len();
@@ -301,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_allocated_for_as_many_batches_as_there_were_within_bounds() {
+    fn memory_is_allocated_ahead_for_as_many_batches_as_there_were_within_bounds() {
         let full = |events: u64, value: usize, ingress: &Ingress| {
             let change = || Change::put("k", vec![0; value]);
             let mut records = (1..=events).map(|revision| (revision, change())).collect();
@@ -315,30 +338,30 @@ mod tests {
         let first: Vec<_> = (0..8).map(|_| full(4, 1, &ingress)).collect();
         assert_eq!(first, [0, 1, 0, 3, 2, 1, 0, 7]);
         let most = (0..1000).map(|_| full(4, 1, &ingress)).max();
-        assert_eq!(most, Some(SPARE - 1));
-        // Large ones are not allocated ahead.
+        assert_eq!(most, Some(MAX_SPARE - 1));
+        // Large batches are not allocated ahead.
         let ingress = Ingress::new(8192, 4);
         assert!((0..100).all(|_| full(4000, 500, &ingress) == 0));
     }
 
     #[test]
-    fn a_hole_lies_between_what_came_before_and_what_comes_behind() {
+    fn reliable_gap_is_received_after_earlier_and_before_later_messages() {
         let ingress = Ingress::new(2, 4);
         send(&ingress, 1..=1);
-        ingress.dig(Lagged { from: 2, to: 2 });
-        ingress.dig(Lagged { from: 3, to: 5 });
+        ingress.record_gap(Lagged { first: 2, last: 2 });
+        ingress.record_gap(Lagged { first: 3, last: 5 });
         send(&ingress, 6..=6);
         assert_eq!(receive(&ingress), (None, vec![1], 1));
-        let hole = Lagged { from: 2, to: 5 };
-        assert_eq!(receive(&ingress), (Some(hole), vec![6], 1));
-        ingress.dig(Lagged { from: 7, to: 7 });
-        let hole = Lagged { from: 7, to: 7 };
-        assert_eq!(receive(&ingress), (Some(hole), vec![], 0));
+        let gap = Lagged { first: 2, last: 5 };
+        assert_eq!(receive(&ingress), (Some(gap), vec![6], 1));
+        ingress.record_gap(Lagged { first: 7, last: 7 });
+        let gap = Lagged { first: 7, last: 7 };
+        assert_eq!(receive(&ingress), (Some(gap), vec![], 0));
         assert!(ingress.receive().is_none());
     }
 
     #[test]
-    fn a_message_without_changes_is_a_message() {
+    fn message_without_changes_counts_as_a_message() {
         let ingress = Ingress::new(1, 4);
         ingress.send(0, false, |batch| batch.append(&mut Records::default(), 9));
         assert_eq!(ingress.room(), 0);

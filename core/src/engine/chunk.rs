@@ -1,31 +1,31 @@
-//! What several transactions published at once come to.
+//! Several transactions, published as one message.
 
+use crate::change::{Change, MAX_REVISION, Revision};
 use crate::error::{Entries, PublishErrorKind};
-use crate::event::{Change, MAX_REVISION, Revision};
-use crate::history::STEP_BYTES;
-use crate::records::Records;
-use crate::segment::SEGMENT_EVENTS;
+use crate::log::history::STEP_BYTES;
+use crate::log::records::Records;
+use crate::log::segment::SEGMENT_EVENTS;
 
-/// What several entries come to: their records, and what it takes to hand them back.
+/// The records of several entries, and what it takes to hand the entries back.
 ///
-/// They are written here first and then, all at once, to where watchers will read them: that is
-/// memory which another core has used, and each change written there by itself waits for it.
-/// `publish_many` of 64 takes a tenth less time by it.
+/// Entries are written here first and then copied, all at once, to the memory from which watchers
+/// read them. Another core has used that memory: writing each change there by itself would wait
+/// for it each time.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
     pub(crate) records: Records,
-    /// Each entry's revision and number of changes.
+    /// The revision and the number of changes of each entry.
     entries: Vec<(Revision, usize)>,
 }
 
 impl Chunk {
-    /// Collects them into an empty one. What the store handed in is dropped here: it may be the
-    /// user's, and may panic.
+    /// Collects entries into an empty chunk. Drops the store's changes, whose bytes may run user
+    /// code that panics.
     pub(crate) fn collect<C>(mut self, entries: impl IntoIterator<Item = (Revision, C)>) -> Self
     where
         C: IntoIterator<Item = Change>,
     {
-        // Not `for`: that moves each change twice more, at 3 ns.
+        // Not a `for` loop, which moves each change twice more.
         entries.into_iter().for_each(|(revision, changes)| {
             let before = self.records.len();
             let push = |change| self.records.push(revision, &change);
@@ -36,11 +36,10 @@ impl Chunk {
         self
     }
 
-    /// The same memory for the next, if it is not much. To allocate it anew for each call costs
-    /// `publish_many` of 64 an eighth.
+    /// Empties the chunk and keeps its memory for the next one, unless it is large.
     pub(crate) fn emptied(mut self) -> Self {
         let entries = self.entries.capacity().max(self.records.capacity());
-        if entries > SEGMENT_EVENTS || self.records.total_cost() > STEP_BYTES {
+        if entries > SEGMENT_EVENTS || self.records.total_bytes() > STEP_BYTES {
             return Self::default();
         }
         self.records.clear();
@@ -48,7 +47,7 @@ impl Chunk {
         self
     }
 
-    /// How many transactions these are.
+    /// The number of transactions.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -58,7 +57,8 @@ impl Chunk {
         self.records.iter().map(|record| self.records.key(record))
     }
 
-    /// The last revision, once every revision has been seen to grow.
+    /// Checks that every revision is above the one before. `last` is the revision published last.
+    /// Returns the chunk's last revision.
     pub(crate) fn check(&self, mut last: Revision) -> Result<Revision, PublishErrorKind> {
         for &(given, _) in &self.entries {
             if given <= last || given > MAX_REVISION {
@@ -69,7 +69,8 @@ impl Chunk {
         Ok(last)
     }
 
-    pub(crate) fn give_back(self) -> Entries {
+    /// The entries as they were handed in.
+    pub(crate) fn into_entries(self) -> Entries {
         let mut changes = self.records.changes();
         self.entries
             .iter()
@@ -78,7 +79,7 @@ impl Chunk {
     }
 
     /// The changes of the only entry.
-    pub(crate) fn give_back_one(self) -> Vec<Change> {
+    pub(crate) fn into_changes(self) -> Vec<Change> {
         self.records.changes().collect()
     }
 }

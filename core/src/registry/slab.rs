@@ -1,24 +1,27 @@
-//! A list of numbered places that comes and goes with what is in it.
+//! Entries under small numbers that are handed out again.
+//!
+//! Not the crate `slab`: numbers are `u32` to halve what indexes store, the list is cut after the
+//! last entry so that scratch indexed by slot shrinks with it, and memory is given back when a
+//! crowd of watchers leaves.
 
 use std::ops::{Index, IndexMut};
 
-/// The number of a place. In the registry it stands for a part of a watcher's selector.
+/// The number of an entry. In the registry it stands for one part of a watcher's selector.
 pub(crate) type Slot = u32;
 
-/// Memory for so few places is kept, whatever is in them.
-const SMALL: usize = 1024;
+/// Memory for this many entries is kept, however few there are.
+const MIN_CAPACITY: usize = 1024;
 
-/// Places, each with a number that is handed out again once it is free. The list ends with the last
-/// one taken.
+/// Entries, each under a number that is reused once the entry is removed.
 #[derive(Debug)]
-pub(crate) struct Slots<T> {
+pub(crate) struct Slab<T> {
     entries: Vec<Option<T>>,
-    /// Handed out last in, first out. A place that was cut off may still be here; the list grows
-    /// only once this is empty, so it cannot have been handed out again.
+    /// Free slots; the one freed last is reused first. A slot that was cut off may still be listed:
+    /// the list of entries grows only once this is empty, so such a slot was not handed out again.
     free: Vec<Slot>,
 }
 
-impl<T> Default for Slots<T> {
+impl<T> Default for Slab<T> {
     fn default() -> Self {
         Self {
             entries: Vec::new(),
@@ -27,7 +30,7 @@ impl<T> Default for Slots<T> {
     }
 }
 
-impl<T> Slots<T> {
+impl<T> Slab<T> {
     /// One above the largest slot in use.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
@@ -44,8 +47,8 @@ impl<T> Slots<T> {
 
     pub(crate) fn insert(&mut self, entry: impl FnOnce(Slot) -> T) -> Slot {
         while let Some(slot) = self.free.pop() {
-            if let Some(place) = self.entries.get_mut(slot as usize) {
-                *place = Some(entry(slot));
+            if let Some(vacant) = self.entries.get_mut(slot as usize) {
+                *vacant = Some(entry(slot));
                 return slot;
             }
         }
@@ -54,8 +57,8 @@ impl<T> Slots<T> {
         slot
     }
 
-    /// Frees a place. With the last one the free ones before it go too, and memory once less than a
-    /// quarter of it is used.
+    /// Removes an entry. With the last entry the free slots before it are cut off too, and memory is
+    /// given back once less than a quarter of it is used.
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
         let entry = self.entries.get_mut(slot as usize)?.take()?;
         if slot as usize + 1 < self.entries.len() {
@@ -66,7 +69,7 @@ impl<T> Slots<T> {
             self.entries.pop();
         }
         let len = self.entries.len();
-        if self.entries.capacity() > SMALL && len < self.entries.capacity() / 4 {
+        if self.entries.capacity() > MIN_CAPACITY && len < self.entries.capacity() / 4 {
             self.entries.shrink_to(len * 2);
             self.free.retain(|&slot| (slot as usize) < len);
             self.free.shrink_to(len * 2);
@@ -75,21 +78,21 @@ impl<T> Slots<T> {
     }
 }
 
-impl<T> Index<Slot> for Slots<T> {
+impl<T> Index<Slot> for Slab<T> {
     type Output = T;
 
     fn index(&self, slot: Slot) -> &T {
         self.entries[slot as usize]
             .as_ref()
-            .expect("the slot is taken")
+            .expect("the slot is in use")
     }
 }
 
-impl<T> IndexMut<Slot> for Slots<T> {
+impl<T> IndexMut<Slot> for Slab<T> {
     fn index_mut(&mut self, slot: Slot) -> &mut T {
         self.entries[slot as usize]
             .as_mut()
-            .expect("the slot is taken")
+            .expect("the slot is in use")
     }
 }
 
@@ -99,46 +102,48 @@ mod tests {
     use crate::random::next;
 
     #[test]
-    fn a_crowd_leaves_no_places_behind_its_last_survivor() {
+    fn slab_is_cut_after_its_last_entry_when_a_crowd_leaves() {
         for reverse in [false, true] {
-            let mut slots = Slots::default();
-            let mut crowd: Vec<Slot> = (0..10_000).map(|_| slots.insert(|slot| slot)).collect();
+            let mut slab = Slab::default();
+            let mut crowd: Vec<Slot> = (0..10_000).map(|_| slab.insert(|slot| slot)).collect();
             let survivor = crowd.remove(10);
             if reverse {
                 crowd.reverse();
             }
             for slot in crowd {
-                assert_eq!(slots.remove(slot), Some(slot));
-                assert_eq!(slots.remove(slot), None);
+                assert_eq!(slab.remove(slot), Some(slot));
+                assert_eq!(slab.remove(slot), None);
             }
-            assert_eq!(slots.iter().collect::<Vec<_>>(), [(survivor, &survivor)]);
-            assert_eq!(slots.len(), 11);
-            assert!(slots.entries.capacity() <= SMALL && slots.free.capacity() <= SMALL);
+            assert_eq!(slab.iter().collect::<Vec<_>>(), [(survivor, &survivor)]);
+            assert_eq!(slab.len(), 11);
+            assert!(
+                slab.entries.capacity() <= MIN_CAPACITY && slab.free.capacity() <= MIN_CAPACITY
+            );
         }
     }
 
     #[test]
-    fn no_number_is_handed_out_twice() {
-        let mut slots = Slots::default();
+    fn slots_in_use_are_never_handed_out_twice() {
+        let mut slab = Slab::default();
         let mut taken = Vec::new();
         let mut seed = 1;
         for round in 0..100_000 {
             let random = next(&mut seed) as usize;
-            // Crowds come and go.
+            // Alternates between growing and shrinking.
             let comes = if round / 5_000 % 2 == 0 { 70 } else { 30 };
             if random % 100 < comes {
-                let slot = slots.insert(|slot| (slot, round));
+                let slot = slab.insert(|slot| (slot, round));
                 taken.push((slot, round));
             } else if !taken.is_empty() {
                 let (slot, round) = taken.swap_remove(random % taken.len());
-                assert_eq!(slots.remove(slot), Some((slot, round)));
+                assert_eq!(slab.remove(slot), Some((slot, round)));
             }
             if round % 2_500 == 0 {
                 let mut taken = taken.clone();
                 taken.sort_unstable();
-                assert!(slots.iter().map(|(_, entry)| entry).eq(&taken));
+                assert!(slab.iter().map(|(_, entry)| entry).eq(&taken));
                 assert_eq!(
-                    slots.len(),
+                    slab.len(),
                     taken.last().map_or(0, |last| last.0 as usize + 1)
                 );
             }

@@ -1,76 +1,35 @@
-//! Which watchers a key concerns: one structure for each kind of selector.
+//! Which watchers an event concerns, by its key: one structure for each kind of selector.
 //!
 //! ```text
-//!            ┌ exact   hash table            one look-up
-//!   key ─────┼ prefix  a hash table a length one look-up for each length in use
-//!            ├ range   interval treap        O(log ranges + matches)
+//!            ┌ exact   hash table                 one look-up
+//!   key ─────┼ prefix  a hash table per length    one look-up for each length in use
+//!            ├ range   interval treap             O(log ranges + matches)
 //!            └ all     a list
 //! ```
 //!
-//! All of them hold slots: numbers that the registry hands out, one for each part of a watcher's
-//! selector. Equal parts share one row ([`Members`]), so a key is looked up and counted once, however
-//! many watch it.
+//! All of them hold slots, the numbers that the registry gives to the parts of watchers' selectors.
+//! Equal parts share one [`PostingList`], so a key is looked up once, however many watchers it has.
 
 mod exact;
-mod members;
+pub(crate) mod parts;
+mod postings;
 mod prefix;
 mod range;
 mod rows;
 
-use std::hash::{BuildHasher, Hasher};
-
+use crate::registry::index::exact::KeyTable;
+use crate::registry::index::parts::Parts;
+use crate::registry::index::postings::{Added, PostingList, PostingLists, Removed};
+use crate::registry::index::prefix::PrefixIndex;
+use crate::registry::index::range::RangeIndex;
+use crate::registry::key_hash::KeyHasher;
+use crate::registry::slab::Slot;
 use crate::selector::Part;
-use crate::slots::Slot;
-use exact::KeyTable;
-use members::{Added, Groups, Members, Removed};
-use prefix::PrefixIndex;
-use range::RangeIndex;
 
-/// Where an index looks up the part that a slot stands for: keys are stored with the slots, not once
-/// more in each table.
-pub(crate) trait Parts {
-    fn part(&self, slot: Slot) -> &Part;
-
-    /// The [hash](KeyHasher::hash_of) of that part.
-    fn hash(&self, slot: Slot) -> u32;
-
-    /// The key of an exact part or the bytes of a prefix.
-    fn bytes(&self, slot: Slot) -> &[u8] {
-        match self.part(slot) {
-            Part::Exact(bytes) | Part::Prefix(bytes) => bytes,
-            Part::Range(_) | Part::From(_) | Part::All => unreachable!("not in a key table"),
-        }
-    }
-}
-
-/// Hashes keys, which may be hostile, with a seed of its own.
-#[derive(Debug, Default)]
-pub(crate) struct KeyHasher(foldhash::fast::RandomState);
-
-impl KeyHasher {
-    /// The 32 bits that tables and the interest go by. Never 0: that stands for no row, and for a
-    /// part that is not found by a hash.
-    pub(crate) fn hash(&self, key: &[u8]) -> u32 {
-        let mut hasher = self.0.build_hasher();
-        hasher.write(key);
-        (hasher.finish() as u32).max(1)
-    }
-
-    /// The hash of an exact key or of a prefix; 0 for what is not found by one. The registry keeps
-    /// it: index and interest would hash the bytes four times from a watcher's coming to its going,
-    /// and a fourteenth fewer could come and go.
-    pub(crate) fn hash_of(&self, part: &Part) -> u32 {
-        match part {
-            Part::Exact(bytes) | Part::Prefix(bytes) => self.hash(bytes),
-            Part::Range(_) | Part::From(_) | Part::All => 0,
-        }
-    }
-}
-
-/// What is asked of one table: whether anybody watches a key, or its beginning, of this hash.
+/// One question to one table: does any watcher have a key, or a prefix, of this hash?
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe {
-    /// Which key this is about.
+    /// The number of the key that this is about.
     nth: u32,
     hash: u32,
     /// The number of a table of prefixes, or [`EXACT`].
@@ -80,58 +39,59 @@ pub(crate) struct Probe {
 /// The table of exact keys.
 const EXACT: u32 = u32::MAX;
 
-/// Parts that a key most likely matches: found by their hash, and not looked at yet.
+/// Parts that most likely match a key: found by their hash, not compared with the key yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hit {
-    /// Which key this is about.
+    /// The number of the key that this is about.
     pub(crate) nth: u32,
-    /// The key's beginning of this length, or the key itself.
+    /// The length of the prefix; `None` for an exact key.
     prefix: Option<u32>,
-    members: Members,
+    list: PostingList,
 }
 
+/// All parts of all selectors, by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     exact: KeyTable,
     prefix: PrefixIndex,
     range: RangeIndex,
-    all: Option<Members>,
-    groups: Groups,
+    all: Option<PostingList>,
+    lists: PostingLists,
 }
 
 impl Index {
     pub(crate) fn add(&mut self, slot: Slot, parts: &impl Parts) -> Added {
-        let groups = &mut self.groups;
+        let lists = &mut self.lists;
         match parts.part(slot) {
-            Part::Exact(_) => self.exact.add(slot, groups, parts),
-            Part::Prefix(_) => self.prefix.add(slot, groups, parts),
-            Part::Range(bounds) => self.range.add(&bounds.0, Some(&bounds.1), slot, groups),
-            Part::From(start) => self.range.add(start, None, slot, groups),
+            Part::Exact(_) => self.exact.add(slot, lists, parts),
+            Part::Prefix(_) => self.prefix.add(slot, lists, parts),
+            Part::Range(bounds) => self.range.add(&bounds.0, Some(&bounds.1), slot, lists),
+            Part::From(start) => self.range.add(start, None, slot, lists),
             Part::All => match &mut self.all {
-                Some(members) => groups.add(members, slot),
+                Some(list) => lists.add(list, slot),
                 none => {
-                    let (members, added) = Members::one(slot);
-                    *none = Some(members);
+                    let (list, added) = PostingList::one(slot);
+                    *none = Some(list);
                     added
                 }
             },
         }
     }
 
-    /// Takes out the slot that stands at `position` among its equals.
+    /// Removes a slot. `position` is its position among the slots of equal parts.
     pub(crate) fn remove(&mut self, slot: Slot, position: u32, parts: &impl Parts) -> Removed {
-        let groups = &mut self.groups;
+        let lists = &mut self.lists;
         match parts.part(slot) {
-            Part::Exact(_) => self.exact.remove(slot, position, groups, parts),
-            Part::Prefix(_) => self.prefix.remove(slot, position, groups, parts),
+            Part::Exact(_) => self.exact.remove(slot, position, lists, parts),
+            Part::Prefix(_) => self.prefix.remove(slot, position, lists, parts),
             Part::Range(bounds) => {
                 let end = Some(&bounds.1[..]);
-                self.range.remove(&bounds.0, end, position, groups)
+                self.range.remove(&bounds.0, end, position, lists)
             }
-            Part::From(start) => self.range.remove(start, None, position, groups),
+            Part::From(start) => self.range.remove(start, None, position, lists),
             Part::All => {
-                let members = self.all.as_mut().expect("the slot is in the index");
-                let removed = groups.remove(members, position);
+                let list = self.all.as_mut().expect("the slot is in the index");
+                let removed = lists.remove(list, position);
                 if removed.was_last {
                     self.all = None;
                 }
@@ -140,34 +100,36 @@ impl Index {
         }
     }
 
-    /// What is to be asked about the `nth` key: the first step of looking it up, which many keys
-    /// go through before the first goes through the [second](Self::probe), and so on. Each step
-    /// waits for memory, and those of all keys wait together.
+    /// Lists the probes that look up the `nth` key.
+    ///
+    /// A look-up has several steps (this, [`probe`](Self::probe), [`matching`](Self::matching)),
+    /// each of which waits for memory. A caller with many keys takes all of them through one step
+    /// before the next, so that these waits overlap.
     pub(crate) fn probes(
         &self,
         nth: u32,
         key: &[u8],
         hasher: &KeyHasher,
-        mut ask: impl FnMut(Probe),
+        mut add: impl FnMut(Probe),
     ) {
         if self.exact.len() > 0 {
-            ask(Probe {
+            add(Probe {
                 nth,
                 hash: hasher.hash(key),
                 table: EXACT,
             });
         }
-        for (table, beginning) in self.prefix.beginnings(key) {
-            ask(Probe {
+        for (table, prefix) in self.prefix.prefixes_of(key) {
+            add(Probe {
                 nth,
-                hash: hasher.hash(beginning),
+                hash: hasher.hash(prefix),
                 table,
             });
         }
     }
 
-    /// The table that is asked, and of which length its prefixes are.
-    fn asked(&self, probe: Probe) -> (Option<u32>, &KeyTable) {
+    /// The table of a probe, and the length of its prefixes.
+    fn table_of(&self, probe: Probe) -> (Option<u32>, &KeyTable) {
         if probe.table == EXACT {
             return (None, &self.exact);
         }
@@ -175,29 +137,29 @@ impl Index {
         (Some(length as u32), table)
     }
 
-    /// Reads from where [`probe`](Self::probe) will look.
-    pub(crate) fn glance(&self, probe: Probe) -> usize {
-        self.asked(probe).1.glance(probe.hash)
+    /// Reads from the memory that [`probe`](Self::probe) will read.
+    pub(crate) fn prefetch(&self, probe: Probe) -> usize {
+        self.table_of(probe).1.prefetch(probe.hash)
     }
 
-    /// Where the key most likely matches.
+    /// The parts of the probe's hash, if there are any.
     pub(crate) fn probe(&self, probe: Probe) -> Option<Hit> {
-        let (prefix, table) = self.asked(probe);
-        let members = table.probe(probe.hash)?;
+        let (prefix, table) = self.table_of(probe);
+        let list = table.probe(probe.hash)?;
         Some(Hit {
             nth: probe.nth,
             prefix,
-            members,
+            list,
         })
     }
 
-    /// A slot that will be looked at for this hit.
+    /// The slot whose part [`matching`](Self::matching) will compare for this hit.
     pub(crate) fn candidate(&self, hit: &Hit) -> Slot {
-        self.groups.first(hit.members)
+        self.lists.first(hit.list)
     }
 
-    /// Calls `found` with the slots of every part that matches this key, of which all hits are
-    /// handed in.
+    /// Calls `found` with the slots of every part that matches `key`. `hits` are all hits of this
+    /// key.
     pub(crate) fn matching(
         &self,
         key: &[u8],
@@ -206,37 +168,37 @@ impl Index {
         hasher: &KeyHasher,
         mut found: impl FnMut(&[Slot]),
     ) {
-        let mut found = |members: Members| found(self.groups.slots(&members));
+        let mut found = |list: PostingList| found(self.lists.slots(&list));
         for hit in hits {
-            if let Some(members) = self.confirm(key, hit, parts, hasher) {
-                found(members);
+            if let Some(list) = self.confirm(key, hit, parts, hasher) {
+                found(list);
             }
         }
         self.range.matching(key, &mut found);
         self.all.into_iter().for_each(found);
     }
 
-    /// Whom the hit stands for: looks at the key.
+    /// Compares the hit's part with the key.
     fn confirm(
         &self,
         key: &[u8],
         hit: &Hit,
         parts: &impl Parts,
         hasher: &KeyHasher,
-    ) -> Option<Members> {
-        let groups = &self.groups;
+    ) -> Option<PostingList> {
+        let lists = &self.lists;
         let watched = hit.prefix.map_or(key, |length| &key[..length as usize]);
-        if parts.bytes(groups.first(hit.members)) == watched {
-            return Some(hit.members);
+        if parts.bytes(lists.first(hit.list)) == watched {
+            return Some(hit.list);
         }
-        // Something else has the same hash.
+        // A different part has the same hash.
         match hit.prefix {
-            Some(_) => self.prefix.find(watched, groups, parts, hasher),
-            None => self.exact.find(watched, groups, parts, hasher),
+            Some(_) => self.prefix.find(watched, lists, parts, hasher),
+            None => self.exact.find(watched, lists, parts, hasher),
         }
     }
 
-    /// How many different exact keys are watched.
+    /// The number of distinct exact keys.
     pub(crate) fn keys(&self) -> usize {
         self.exact.len()
     }
@@ -246,10 +208,10 @@ impl Index {
 mod tests {
     use super::*;
     use crate::Selector;
-    use crate::key::Key;
     use crate::random::next;
+    use crate::selector::inline_key::InlineKey;
 
-    /// Each with its hash.
+    /// Parts with their hashes.
     type Hashed = Vec<(Part, u32)>;
 
     impl Parts for Hashed {
@@ -293,15 +255,15 @@ mod tests {
     fn found(index: &Index, parts: &Hashed, hasher: &KeyHasher, key: &[u8]) -> Vec<Slot> {
         let (mut hits, mut slots) = (Vec::new(), Vec::new());
         index.probes(0, key, hasher, |probe| hits.extend(index.probe(probe)));
-        index.matching(key, &hits, parts, hasher, |members| slots.extend(members));
+        index.matching(key, &hits, parts, hasher, |found| slots.extend(found));
         slots.sort_unstable();
         slots
     }
 
-    /// Two keys that have the same hash in a table.
-    fn twins(hasher: &KeyHasher) -> [Key; 2] {
+    /// Two keys with equal hashes.
+    fn twins(hasher: &KeyHasher) -> [InlineKey; 2] {
         let mut seen = std::collections::HashMap::new();
-        let keys = (0_u64..).map(|number| Key::from(&number.to_le_bytes()[..]));
+        let keys = (0_u64..).map(|number| InlineKey::from(&number.to_le_bytes()[..]));
         for key in keys {
             if let Some(other) = seen.insert(hasher.hash(&key), key.clone()) {
                 return [other, key];
@@ -311,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_one_hash_are_told_apart() {
+    fn keys_with_equal_hashes_are_told_apart() {
         let hasher = KeyHasher::default();
         let twins = twins(&hasher);
         for part in [Part::Exact, Part::Prefix] {
@@ -331,9 +293,9 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_a_scan_finds_while_slots_come_and_go() {
+    fn index_finds_what_a_scan_finds_while_slots_come_and_go() {
         let (mut index, hasher, mut seed) = (Index::default(), KeyHasher::default(), 1);
-        let any = (0..400).map(|_| selector(&mut seed).parts()[0].clone());
+        let any = (0..400).map(|_| selector(&mut seed).as_parts()[0].clone());
         let parts = hashed(&hasher, any);
         let mut positions: Vec<Option<u32>> = vec![None; parts.len()];
         for round in 0..20_000 {

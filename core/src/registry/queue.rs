@@ -1,52 +1,44 @@
-//! One watcher's queue: what the dispatcher hands over and the watcher takes.
+//! One watcher's queue, between the dispatcher and the watcher.
 //!
 //! | mode | the dispatcher | the watcher | left |
 //! | --- | --- | --- | --- |
-//! | live | queues each run, cut below `next` | takes runs, waits when there are none | to behind, by the dispatcher: a run does not fit, or revisions never came in |
-//! | behind | queues nothing | takes what is queued, then reads on from the history at `next` | to live, by the watcher: `next` is past what the history holds |
+//! | live | queues each run, less the records below `next` | takes runs, waits if there are none | to behind, by the dispatcher: a run does not fit, or revisions never came in |
+//! | behind | queues nothing | takes the queued runs, then reads on from the history at `next` | to live, by the watcher: `next` is above everything that the history holds |
 //!
-//! Beside the mode there is the end, set once by anybody. A watcher reaches it when its queue is
-//! empty and it is live. So whoever ends a watcher decides what is still delivered: an overflow
-//! and the user's close leave it live, and a shutdown leaves it behind where it is, to read to
-//! the history's end.
+//! The end is independent of the mode, and is set once, by any thread. A watcher reports it when
+//! its queue is empty and its mode is live. So the mode at the end decides what is still
+//! delivered: an overflow and a close leave the watcher live, so nothing more is read; a shutdown
+//! leaves it behind if it was, so it reads to the history's end.
 //!
-//! Why nothing is lost between the modes: the dispatcher appends to the history first and takes
-//! this lock then; the watcher takes this lock first and looks then whether the history holds more
+//! No event is lost between the modes. The dispatcher appends to the history and then takes this
+//! lock; the watcher takes this lock and then checks whether the history holds more
 //! ([`Queue::advance`]). So a segment is either seen by the watcher, which stays behind and reads
-//! it, or queued after the watcher went live. Why nothing comes twice: the dispatcher cuts what
-//! lies below `next`.
+//! it, or queued after the watcher went live. No event is delivered twice, because the dispatcher
+//! drops the records below `next`.
 
 use std::mem;
 use std::task::Waker;
 
+use crate::change::Revision;
 use crate::error::{End, EndReason, Lagged};
-use crate::event::Revision;
+use crate::id::WatcherId;
+use crate::log::runs::Runs;
+use crate::log::segment::Run;
 use crate::options::{Filter, Overflow};
-use crate::runs::Runs;
-use crate::segment::Run;
-use crate::sync::BriefMutex;
-use crate::wait::Waiter;
-
-/// The name of a watcher within its engine. None is used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WatcherId(pub(crate) u64);
-
-impl std::fmt::Display for WatcherId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::sync::SpinThenSleepMutex;
+use crate::sync::wait::Waiter;
 
 /// Shared by the watcher, its closers and the registry.
 ///
-/// Laid out in the order in which an offer uses it: among very many watchers each cache line is
-/// waited for. One watcher a key gets a seventh more events by it, of 100,000 keys.
+/// The fields are in the order in which [`enqueue`](Self::enqueue) reads them: with very many
+/// watchers, each cache line is waited for.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Queue {
-    state: BriefMutex<State>,
-    /// In bytes that the queued runs keep in memory, and in events.
+    state: SpinThenSleepMutex<State>,
+    /// The bytes that the queued runs may keep in memory.
     pub(crate) capacity_bytes: usize,
+    /// The number of events that may be queued.
     pub(crate) capacity: u32,
     pub(crate) overflow: Overflow,
     pub(crate) filter: Filter,
@@ -59,18 +51,20 @@ pub(crate) struct Queue {
 struct State {
     behind: bool,
     end: End,
-    /// Events at or above `next` were dispatched without this watcher: it ended before them.
+    /// Events at or above `next` were dispatched without this watcher, because it ended first.
     cut_off: bool,
+    /// The number of queued events.
     events: u32,
-    /// The first revision neither queued nor read from the history.
+    /// The first revision that was neither queued nor read from the history.
     next: Revision,
+    /// The bytes that the queued runs keep in memory.
     bytes: usize,
     runs: Runs,
     waiter: Option<Waiter>,
 }
 
 impl State {
-    /// Nothing to take, nothing to read on from, no end to report.
+    /// Whether there is nothing to take, nothing to read and no end to report.
     fn is_idle(&self) -> bool {
         self.runs.is_empty() && !self.behind && self.end == End::NONE
     }
@@ -79,28 +73,29 @@ impl State {
 /// What a watcher finds in its queue.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// All that was queued.
+    /// All queued runs.
     Runs,
-    /// Nothing; read on from the history, here.
+    /// Nothing is queued; the watcher reads on from the history at this revision.
     Behind(Revision),
-    /// Nothing, and nothing will come.
+    /// Nothing is queued, and nothing will be.
     Ended(EndReason),
-    /// Nothing yet. `awaited` if the waker handed in is already the one to be woken.
-    Empty { awaited: bool },
+    /// Nothing is queued yet. `registered` tells whether the waker handed in is the one that will
+    /// be woken.
+    Empty { registered: bool },
 }
 
-/// What became of a run.
+/// The result of queueing a run.
 #[derive(Debug)]
-pub(crate) struct Offered {
-    /// To be woken once every guard is gone.
+pub(crate) struct Enqueued {
+    /// To be woken without any guard.
     pub(crate) waiter: Option<Waiter>,
-    /// How many events were queued.
+    /// The number of events queued.
     pub(crate) queued: usize,
-    /// The watcher's queue overflowed just now, at this revision.
+    /// The revision at which the queue overflowed, if it did just now.
     pub(crate) overflowed: Option<Revision>,
 }
 
-impl Offered {
+impl Enqueued {
     const NOTHING: Self = Self {
         waiter: None,
         queued: 0,
@@ -108,13 +103,12 @@ impl Offered {
     };
 }
 
-/// Up to this share of its bytes a queue may hold by sharing segments of which it needs little:
-/// copying each event out of its segment costs a watcher that keeps up most of its time (one
-/// watcher a key, 10,000 keys: 0.8 M events/s instead of 3).
-const SHARED: usize = 4;
+/// A queue may share segments of which it needs little for up to this fraction of its bytes.
+/// Copying each event out of its segment would cost a watcher that keeps up most of its time.
+const SHARED_FRACTION: usize = 4;
 
 impl Queue {
-    /// Live, from the very beginning, until [`place`](Self::place) says otherwise.
+    /// A live queue that starts at the very beginning, until [`start_at`](Self::start_at).
     pub(crate) fn new(
         id: WatcherId,
         filter: Filter,
@@ -128,10 +122,10 @@ impl Queue {
             filter,
             with_prev,
             overflow,
-            // That many will never be queued.
+            // More than this are never queued.
             capacity: u32::try_from(capacity).unwrap_or(u32::MAX),
             capacity_bytes,
-            state: BriefMutex::new(State {
+            state: SpinThenSleepMutex::new(State {
                 runs: Runs::default(),
                 events: 0,
                 bytes: 0,
@@ -144,38 +138,38 @@ impl Queue {
         }
     }
 
-    /// Where the watcher starts, said while it is being registered.
-    pub(crate) fn place(&self, next: Revision, behind: bool) {
+    /// Sets the start of the watcher. Called while it is being registered.
+    pub(crate) fn start_at(&self, next: Revision, behind: bool) {
         let mut state = self.state.lock();
         state.next = next;
         state.behind = behind;
     }
 
-    /// Reads from where an offer will read.
-    pub(crate) fn glance(&self) -> usize {
+    /// Reads from the memory that [`enqueue`](Self::enqueue) will read.
+    pub(crate) fn prefetch(&self) -> usize {
         usize::from(self.state.is_locked()) ^ self.capacity_bytes
     }
 
-    /// From the dispatcher: what this watcher matched of a segment.
-    pub(crate) fn offer(&self, run: Run) -> Offered {
+    /// Queues what this watcher matched of a segment. Called by the dispatcher.
+    pub(crate) fn enqueue(&self, run: Run) -> Enqueued {
         let mut state = self.state.lock();
         if state.behind || state.end != End::NONE {
-            return Offered::NOTHING;
+            return Enqueued::NOTHING;
         }
-        let skip = run.below(state.next);
+        let skip = run.count_before(state.next);
         if skip == run.len() {
-            // It lies below `next` altogether: this watcher starts later.
-            return Offered::NOTHING;
+            // All of it is below `next`: this watcher starts later.
+            return Enqueued::NOTHING;
         }
-        let fits = self.fitting(&run, skip, &state);
+        let fits = self.count_fitting(&run, skip, &state);
         let overflowed = (skip + fits < run.len()).then(|| run.revision(skip + fits));
         state.next = overflowed.unwrap_or(run.last() + 1);
         if let Some(mut run) = run.slice(skip..skip + fits) {
             let held = state.bytes.saturating_add(run.bytes());
             if held > self.capacity_bytes {
-                run = run.copy_out();
-            } else if held > self.capacity_bytes / SHARED {
-                run = run.lean();
+                run = run.detach();
+            } else if held > self.capacity_bytes / SHARED_FRACTION {
+                run = run.detach_if_sparse();
             }
             state.events += run.len() as u32;
             state.bytes += run.bytes();
@@ -190,50 +184,51 @@ impl Queue {
                 }
             }
         }
-        Offered {
+        Enqueued {
             waiter: state.waiter.take(),
             queued: fits,
             overflowed,
         }
     }
 
-    /// How many of the events from `skip` on fit: whole revisions, and at least one revision into
-    /// an empty queue.
-    fn fitting(&self, run: &Run, skip: usize, state: &State) -> usize {
+    /// The number of events from `skip` on that fit: whole revisions, and at least one revision
+    /// into an empty queue.
+    fn count_fitting(&self, run: &Run, skip: usize, state: &State) -> usize {
         let room = self.capacity.saturating_sub(state.events) as usize;
         let room_bytes = self.capacity_bytes.saturating_sub(state.bytes);
         let due = run.len() - skip;
         if due <= room && run.bytes() <= room_bytes {
             return due;
         }
-        let (mut fits, mut at, mut bytes) = (0, skip, 0);
-        while at < run.len() {
-            let revision = run.revision(at);
-            while at < run.len() && run.revision(at) == revision {
-                bytes += run.cost(at);
-                at += 1;
+        let (mut fits, mut nth, mut bytes) = (0, skip, 0);
+        while nth < run.len() {
+            let revision = run.revision(nth);
+            while nth < run.len() && run.revision(nth) == revision {
+                bytes += run.bytes_of(nth);
+                nth += 1;
             }
             let must_fit = fits == 0 && state.runs.is_empty();
-            if !must_fit && (at - skip > room || bytes > room_bytes) {
+            if !must_fit && (nth - skip > room || bytes > room_bytes) {
                 break;
             }
-            fits = at - skip;
+            fits = nth - skip;
         }
         fits
     }
 
-    /// From the dispatcher: these revisions never came in, and the history says so.
-    pub(crate) fn fall_behind(&self, hole: Lagged) -> Option<Waiter> {
+    /// Makes the watcher read the history at revisions that never came in, and find the gap there.
+    /// Called by the dispatcher.
+    pub(crate) fn fall_behind(&self, gap: Lagged) -> Option<Waiter> {
         let mut state = self.state.lock();
-        if state.behind || state.end != End::NONE || state.next > hole.to {
+        if state.behind || state.end != End::NONE || state.next > gap.last {
             return None;
         }
         state.behind = true;
-        state.next = state.next.max(hole.from);
+        state.next = state.next.max(gap.first);
         state.waiter.take()
     }
 
-    /// Ends this watcher after what is still to be delivered, unless it has ended.
+    /// Ends this watcher after everything that is still to be delivered, unless it has ended.
     pub(crate) fn end(&self, reason: EndReason) -> Option<Waiter> {
         let mut state = self.state.lock();
         if state.end != End::NONE {
@@ -243,9 +238,9 @@ impl Queue {
         state.waiter.take()
     }
 
-    /// Ends this watcher at once; `head` is what had been dispatched before the call, `dropped`
-    /// the first revision that the watcher had taken and not handed out, if it drops that.
-    /// Returns what is to be woken, and what was queued, to be dropped outside of locks.
+    /// Ends this watcher at once. `head` is the revision dispatched before the call; `dropped` is
+    /// the first revision that the watcher has taken and drops without delivering it. Returns the
+    /// waiter to wake, and the queued runs, to be dropped without any guard.
     pub(crate) fn close(
         &self,
         head: Revision,
@@ -268,7 +263,7 @@ impl Queue {
         (state.waiter.take(), mem::take(&mut state.runs))
     }
 
-    /// From the watcher, which hands in an empty `ready`.
+    /// Moves all queued runs into `ready`, which must be empty. Called by the watcher.
     pub(crate) fn take(&self, ready: &mut Runs, waker: Option<&Waker>) -> Taken {
         let mut state = self.state.lock();
         if !state.runs.is_empty() {
@@ -283,19 +278,19 @@ impl Queue {
         if let Some(reason) = state.end.reason() {
             return Taken::Ended(reason);
         }
-        let awaited = match (&state.waiter, waker) {
+        let registered = match (&state.waiter, waker) {
             (Some(waiter), Some(waker)) => waiter.will_wake(waker),
             _ => false,
         };
-        Taken::Empty { awaited }
+        Taken::Empty { registered }
     }
 
-    /// Whether its watcher has to wait.
+    /// Whether the watcher has to wait.
     pub(crate) fn is_idle(&self) -> bool {
         self.state.lock().is_idle()
     }
 
-    /// Leaves a waiter, unless there is something to take. Returns whether it was left.
+    /// Registers a waiter if the queue is idle. Returns whether it was registered.
     pub(crate) fn wait(&self, waiter: Waiter) -> bool {
         let mut state = self.state.lock();
         if !state.is_idle() {
@@ -309,18 +304,18 @@ impl Queue {
         true
     }
 
-    /// Takes back what [`wait`](Self::wait) left.
+    /// Removes the waiter that [`wait`](Self::wait) registered.
     pub(crate) fn stop_waiting(&self) {
         let old = self.state.lock().waiter.take();
         drop(old);
     }
 
-    /// From the watcher: it has read the history up to below `next`. Goes live if that is past
-    /// what the history holds, asked for under the lock; returns whether it did.
+    /// Records that the watcher has read the history below `next`. The watcher goes live if `next`
+    /// is above `appended()`, which is called under the lock. Returns whether it went live.
     pub(crate) fn advance(&self, next: Revision, appended: impl Fn() -> Revision) -> bool {
         let mut state = self.state.lock();
         if !state.behind {
-            // Closed meanwhile.
+            // Closed by another thread.
             return false;
         }
         state.next = next;
@@ -328,18 +323,18 @@ impl Queue {
         !state.behind
     }
 
-    /// How many events are queued.
+    /// The number of queued events.
     pub(crate) fn len(&self) -> usize {
         self.state.lock().events as usize
     }
 
-    pub(crate) fn ended(&self) -> Option<EndReason> {
+    pub(crate) fn end_reason(&self) -> Option<EndReason> {
         self.state.lock().end.reason()
     }
 
-    /// Up to where everything that matches has been taken; `head` is what had been dispatched
+    /// The revision up to which every matching event was taken. `head` is the revision dispatched
     /// before the call.
-    pub(crate) fn position(&self, head: Revision) -> Revision {
+    pub(crate) fn progress(&self, head: Revision) -> Revision {
         let state = self.state.lock();
         if let Some(run) = state.runs.front() {
             return run.first() - 1;

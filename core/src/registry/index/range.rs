@@ -1,14 +1,14 @@
 //! Ranges to slots: an interval treap.
 //!
-//! A binary search tree of ranges by start (then end), kept balanced by random priorities; each
-//! node knows which range below it reaches furthest, so whole subtrees that end before a key are
-//! passed over. Nodes lie in one arena and name each other by number.
+//! A binary search tree of ranges by start (then end), balanced by random priorities. Each node
+//! knows which range of its subtree ends last, so a search skips subtrees that end before the key.
+//! Nodes are stored in one slab and refer to each other by number.
 
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hasher};
 
-use super::{Added, Groups, Members, Removed, Slot};
-use crate::slots::Slots;
+use crate::registry::index::postings::{Added, PostingList, PostingLists, Removed};
+use crate::registry::slab::{Slab, Slot};
 
 const NONE: u32 = u32::MAX;
 
@@ -17,7 +17,7 @@ const NONE: u32 = u32::MAX;
 struct Node {
     start: Box<[u8]>,
     end: Option<Box<[u8]>>,
-    members: Members,
+    list: PostingList,
     priority: u32,
     left: u32,
     right: u32,
@@ -27,9 +27,9 @@ struct Node {
 
 #[derive(Debug)]
 pub(crate) struct RangeIndex {
-    nodes: Slots<Node>,
+    nodes: Slab<Node>,
     root: u32,
-    /// Priorities must not be foreseen by whoever chooses the ranges.
+    /// A client that chooses the ranges must not be able to predict the priorities.
     seed: foldhash::fast::RandomState,
     drawn: u64,
 }
@@ -37,7 +37,7 @@ pub(crate) struct RangeIndex {
 impl Default for RangeIndex {
     fn default() -> Self {
         Self {
-            nodes: Slots::default(),
+            nodes: Slab::default(),
             root: NONE,
             seed: foldhash::fast::RandomState::default(),
             drawn: 0,
@@ -45,7 +45,7 @@ impl Default for RangeIndex {
     }
 }
 
-/// No bound lies above every bound.
+/// `None` is above every bound.
 fn compare_ends(one: Option<&[u8]>, two: Option<&[u8]>) -> Ordering {
     match (one, two) {
         (Some(one), Some(two)) => one.cmp(two),
@@ -59,7 +59,7 @@ impl RangeIndex {
         self.nodes.iter().count()
     }
 
-    /// Where a range belongs relative to a node.
+    /// The order of a range relative to a node.
     fn compare(&self, start: &[u8], end: Option<&[u8]>, at: u32) -> Ordering {
         let node = &self.nodes[at];
         start
@@ -79,16 +79,15 @@ impl RangeIndex {
         None
     }
 
-    pub(crate) fn matching(&self, key: &[u8], found: &mut impl FnMut(Members)) {
-        // Mostly there are none, and this is asked for each event: one watcher a key of a thousand gets
-        // 1.07 times the events by not going in.
+    pub(crate) fn matching(&self, key: &[u8], found: &mut impl FnMut(PostingList)) {
+        // Checked here, inline: mostly there are no ranges, and this runs for each event.
         if self.root != NONE {
             self.visit(self.root, key, found);
         }
     }
 
-    /// Recursion is as deep as the tree: some 2 log2 n.
-    fn visit(&self, at: u32, key: &[u8], found: &mut impl FnMut(Members)) {
+    /// Recurses as deep as the tree: about 2 log2 n.
+    fn visit(&self, at: u32, key: &[u8], found: &mut impl FnMut(PostingList)) {
         let above = |end: Option<&[u8]>| end.is_none_or(|end| key < end);
         if at == NONE || !above(self.nodes[self.nodes[at].furthest].end.as_deref()) {
             return;
@@ -97,7 +96,7 @@ impl RangeIndex {
         self.visit(node.left, key, found);
         if *node.start <= *key {
             if above(node.end.as_deref()) {
-                found(node.members);
+                found(node.list);
             }
             self.visit(node.right, key, found);
         }
@@ -108,19 +107,19 @@ impl RangeIndex {
         start: &[u8],
         end: Option<&[u8]>,
         slot: Slot,
-        groups: &mut Groups,
+        lists: &mut PostingLists,
     ) -> Added {
         if let Some(at) = self.find(start, end) {
-            return groups.add(&mut self.nodes[at].members, slot);
+            return lists.add(&mut self.nodes[at].list, slot);
         }
-        let (members, added) = Members::one(slot);
+        let (list, added) = PostingList::one(slot);
         self.drawn += 1;
         let mut hasher = self.seed.build_hasher();
         hasher.write_u64(self.drawn);
         let at = self.nodes.insert(|at| Node {
             start: start.into(),
             end: end.map(Into::into),
-            members,
+            list,
             priority: hasher.finish() as u32,
             left: NONE,
             right: NONE,
@@ -135,10 +134,10 @@ impl RangeIndex {
         start: &[u8],
         end: Option<&[u8]>,
         position: u32,
-        groups: &mut Groups,
+        lists: &mut PostingLists,
     ) -> Removed {
         let at = self.find(start, end).expect("the slot is in the index");
-        let removed = groups.remove(&mut self.nodes[at].members, position);
+        let removed = lists.remove(&mut self.nodes[at].list, position);
         if removed.was_last {
             self.root = self.unlink(self.root, start, end);
             self.nodes.remove(at);
@@ -146,7 +145,7 @@ impl RangeIndex {
         removed
     }
 
-    /// Makes `new` part of the tree `at` and returns that tree's new top.
+    /// Inserts `new` into the tree `at` and returns the tree's new root.
     fn insert(&mut self, at: u32, new: u32) -> u32 {
         if at == NONE {
             return new;
@@ -174,25 +173,25 @@ impl RangeIndex {
         self.compare(&new.start, new.end.as_deref(), at) == Ordering::Less
     }
 
-    /// The tree `at` as two: what belongs before `by`, and what behind.
+    /// Splits the tree `at` into the nodes before `by` and those after it.
     fn split(&mut self, at: u32, by: u32) -> (u32, u32) {
         if at == NONE {
             return (NONE, NONE);
         }
         let halves = if self.goes_left(by, at) {
-            let (before, behind) = self.split(self.nodes[at].left, by);
-            self.nodes[at].left = behind;
+            let (before, after) = self.split(self.nodes[at].left, by);
+            self.nodes[at].left = after;
             (before, at)
         } else {
-            let (before, behind) = self.split(self.nodes[at].right, by);
+            let (before, after) = self.split(self.nodes[at].right, by);
             self.nodes[at].right = before;
-            (at, behind)
+            (at, after)
         };
         self.update(at);
         halves
     }
 
-    /// Two trees as one; all of `left` belongs before all of `right`.
+    /// Merges two trees. All of `left` must be before all of `right`.
     fn merge(&mut self, left: u32, right: u32) -> u32 {
         if left == NONE || right == NONE {
             return if left == NONE { right } else { left };
@@ -210,7 +209,7 @@ impl RangeIndex {
         top
     }
 
-    /// Takes this range's node out of the tree `at` and returns that tree's new top.
+    /// Removes this range's node from the tree `at` and returns the tree's new root.
     fn unlink(&mut self, at: u32, start: &[u8], end: Option<&[u8]>) -> u32 {
         match self.compare(start, end, at) {
             Ordering::Equal => {
