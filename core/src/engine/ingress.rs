@@ -57,7 +57,7 @@ impl MessageBatch {
 pub(crate) struct Ingress {
     /// The batch that the publisher writes to. A full batch is moved into the channel under this
     /// lock: so while it is held and the channel is empty, every earlier batch has been received.
-    open: SpinThenSleepMutex<MessageBatch>,
+    open_batch: SpinThenSleepMutex<MessageBatch>,
     /// Every batch has at least one message, so there is room for as many batches as messages.
     channel: Channel<MessageBatch>,
     /// Memory for batches to come: of retired segments, and new.
@@ -65,7 +65,7 @@ pub(crate) struct Ingress {
     /// The number of batches for which memory was ever allocated.
     allocated: AtomicUsize,
     /// Set if no batch was spare when one was needed: 1 + the bytes of that batch. Memory for more
-    /// is then allocated once the lock of `open` is released.
+    /// is then allocated once the lock of `open_batch` is released.
     shortage: AtomicUsize,
     /// In messages.
     capacity: usize,
@@ -91,7 +91,7 @@ const MAX_AHEAD_BYTES: usize = 1024 * 1024;
 impl Ingress {
     pub(crate) fn new(capacity: usize, batch_events: usize) -> Self {
         Self {
-            open: SpinThenSleepMutex::new(MessageBatch {
+            open_batch: SpinThenSleepMutex::new(MessageBatch {
                 records: Records::with_capacity(batch_events, 0),
                 ..MessageBatch::default()
             }),
@@ -132,7 +132,7 @@ impl Ingress {
     /// not run user code: the publisher drops the store's changes later.
     pub(crate) fn send(&self, events: usize, wanted: bool, write: impl FnOnce(&mut MessageBatch)) {
         self.sent.store(self.sent.load(Relaxed) + 1, Relaxed);
-        let mut open = self.open.lock();
+        let mut open = self.open_batch.lock();
         let mut closed = false;
         if open.messages > 0 && open.records.len() + events > self.batch_events {
             self.close(&mut open);
@@ -214,7 +214,7 @@ impl Ingress {
     /// The next batch. The dispatch lock must be held.
     pub(crate) fn receive(&self) -> Option<MessageBatch> {
         let next = self.channel.try_recv().or_else(|| {
-            let mut open = self.open.lock();
+            let mut open = self.open_batch.lock();
             // The publisher may have closed a batch in between.
             let closed = self.channel.try_recv();
             let next = closed.or_else(|| (!open.is_empty()).then(|| self.take(&mut open)));
@@ -260,7 +260,7 @@ impl Ingress {
     /// far, and stays in the open batch until it is received, so that no later revision can be
     /// reported as reached first.
     pub(crate) fn record_gap(&self, revisions: Lagged) {
-        let mut open = self.open.lock();
+        let mut open = self.open_batch.lock();
         if open.messages > 0 {
             self.close(&mut open);
         }
