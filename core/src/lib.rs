@@ -31,6 +31,11 @@
 
 #![forbid(unsafe_code)]
 
+// The README's example is tested.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod batch;
 mod builder;
 mod change;
