@@ -1,8 +1,7 @@
-//! Only the newest event of each key, for consumers that cannot keep up.
+//! Watches that deliver only the newest event of each key, for consumers that cannot keep up.
 //!
 //! ```
-//! use kvwatch::stream::WatcherExt;
-//! use kvwatch::{Builder, Change, Selector};
+//! use kvwatch::{Builder, Change, Selector, WatcherExt};
 //!
 //! let (mut publisher, hub) = Builder::new().spawn()?;
 //! let mut prices = hub.watch(Selector::prefix("price/"))?.latest();
@@ -12,7 +11,7 @@
 //! publisher.publish(Change::delete("price/coffee"))?;
 //! drop(publisher);
 //!
-//! // A fast consumer gets each event, a slow one the newest of each key; both end up here:
+//! // A fast consumer gets every event, a slow one the newest of each key. Both end up at 100.
 //! let mut last = String::new();
 //! for event in &mut prices {
 //!     if let Some(value) = event?.value() {
@@ -23,30 +22,33 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What comes out
+//! # Order
 //!
-//! A receive first gathers what the watcher has, keeping one event a key, and hands out the oldest
-//! of these. So revisions never go back, a put that a delete followed comes out as the delete, and
-//! a key whose event was replaced moves behind the others. A transaction need not stay whole: some
-//! of its events may have been replaced by later ones.
+//! A receive moves the available events of the watcher into a buffer that keeps the newest event
+//! of each key, and returns the one that entered the buffer first. So revisions never go back. A
+//! put that is followed by a delete of its key is delivered as the delete. A key whose event is
+//! replaced moves behind the other keys. A transaction may be delivered in part, because later
+//! transactions may have replaced some of its events.
 //!
-//! A lag is an error item in its place: what came before it is handed out first, and is not
-//! replaced by what comes after; then the lag; then what came after it. So is an end: first what
-//! came before it, then the end.
+//! A lag is an error between the events before and after it. The events before it are delivered
+//! first and are not replaced by later ones; then the lag; then the events after it. The end of
+//! the watcher likewise comes after all events before it.
 //!
 //! # Bounds
 //!
-//! What is kept is one event for each key that changed since it was handed out last, beside what
-//! the watcher has queued. None of it keeps a segment of the engine alive. One receive gathers
-//! 65,536 events at most before it hands one out, so a publisher that is faster than the gathering
-//! cannot keep it from returning; what it left comes with the next.
+//! The buffer holds one event for each key that changed since its last delivery, in addition to
+//! the watcher's queue. It owns its data and keeps no segment of the engine alive. A receive moves
+//! at most 65,536 events and then returns one, so a publisher that is faster than the receiver
+//! cannot delay a receive without bound. The next receive moves the rest.
 //!
 //! # Cancel safety
 //!
-//! Everything gathered is kept here, not in a future: a future or a `next()` that is dropped
-//! loses nothing.
+//! The buffer is part of [`Latest`], not of a future. Dropping a future or a `next()` loses no
+//! event and no lag.
 
-use std::collections::{BTreeMap, HashMap};
+mod event;
+mod newest;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::iter::FusedIterator;
@@ -54,164 +56,97 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_core::stream::{FusedStream, Stream};
 
-use crate::park::{block_until, deadline_after, poll_now};
-use crate::{
-    Change, EventKind, EventRef, PrevValue, RecvError, RecvTimeoutError, Revision, TryRecvError,
-    Watcher,
-};
+use crate::thread_waker::{block_until, deadline_after, poll_now};
+use crate::{RecvError, RecvTimeoutError, Revision, TryRecvError, Watcher};
+pub use event::LatestEvent;
+use newest::NewestByKey;
 
-/// One receive gathers so many events at most.
-const GATHERED_A_RECEIVE: usize = 65_536;
-/// After so many, a poll lets other tasks run.
-const GATHERED_A_POLL: usize = 1_024;
+/// The most events that one receive moves from the watcher into the buffer.
+const MAX_EVENTS_PER_RECEIVE: usize = 65_536;
+/// After this many events a poll lets other tasks run.
+const EVENTS_PER_POLL: usize = 1_024;
 
-/// The newest event of a key: from [`Latest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LatestEvent {
-    revision: Revision,
-    change: Change,
-    replaced: u64,
-}
-
-impl LatestEvent {
-    /// The revision of the transaction that this event is part of.
-    #[must_use]
-    pub fn revision(&self) -> Revision {
-        self.revision
-    }
-
-    /// Whether this is a put or a delete.
-    #[must_use]
-    pub fn kind(&self) -> EventKind {
-        self.change.kind()
-    }
-
-    /// The key.
-    #[must_use]
-    pub fn key(&self) -> &Bytes {
-        self.change.key()
-    }
-
-    /// The new value; `None` for a delete.
-    #[must_use]
-    pub fn value(&self) -> Option<&Bytes> {
-        self.change.value()
-    }
-
-    /// What the key held before this event, which need not be what was handed out before: see
-    /// [`Event::prev_value`](crate::Event::prev_value).
-    #[must_use]
-    pub fn prev_value(&self) -> &PrevValue {
-        self.change.prev_value()
-    }
-
-    /// How many older events of the key were not handed out because of this one.
-    #[must_use]
-    pub fn replaced(&self) -> u64 {
-        self.replaced
-    }
-
-    /// The change on its own.
-    #[must_use]
-    pub fn into_change(self) -> Change {
-        self.change
-    }
-}
-
-/// What was gathered, one event a key, in the order in which it came.
-#[derive(Debug, Default)]
-struct Gathered {
-    events: BTreeMap<u64, LatestEvent>,
-    /// Where in `events` the one of a key is.
-    places: HashMap<Bytes, u64>,
-    next: u64,
-}
-
-impl Gathered {
-    fn add(&mut self, event: EventRef<'_>) {
-        let place = self.next;
-        self.next += 1;
-        let old = match self.places.get_mut::<[u8]>(event.key()) {
-            Some(old) => self.events.remove(&std::mem::replace(old, place)),
-            None => {
-                self.places.insert(event.key_bytes(), place);
-                None
-            }
-        };
-        let event = LatestEvent {
-            revision: event.revision(),
-            change: event.to_change(),
-            replaced: old.map_or(0, |old| old.replaced + 1),
-        };
-        self.events.insert(place, event);
-    }
-
-    fn pop(&mut self) -> Option<LatestEvent> {
-        let (_, event) = self.events.pop_first()?;
-        self.places.remove(event.key());
-        Some(event)
-    }
-
-    fn first_revision(&self) -> Option<Revision> {
-        let (_, event) = self.events.first_key_value()?;
-        Some(event.revision)
-    }
-}
-
-/// A watcher that hands out only the newest event of each key: from
-/// [`WatcherExt::latest`](crate::stream::WatcherExt::latest). The [module](self) tells what comes
-/// out, and in which order.
+/// A watcher that delivers only the newest event of each key: from
+/// [`WatcherExt::latest`](crate::stream::WatcherExt::latest). The [module](self) describes the
+/// order of events.
 ///
-/// Receiving by blocking, trying, polling, as a [`Stream`] and as an iterator may be mixed freely.
-/// It takes no part in tokio's budget: where others starve beside a busy one, put
-/// `tokio::task::coop::cooperative` around its receives.
+/// Blocking, trying and polling receives, the [`Stream`] and the iterator may be mixed freely. It
+/// does not use tokio's budget. If other tasks starve beside a busy one, wrap its receives in
+/// `tokio::task::coop::cooperative`.
 ///
-/// - *If I am slow:* nobody else is delayed. The watcher falls behind, and each receive takes the
-///   newest from all that the history has by then. Where the history has moved past it, that is a
-///   lag, as of any [`Watcher`].
-/// - *If I am dropped:* so is the watcher, and it is out of the registry at once.
-/// - *If the publisher is gone:* the newest of everything published comes first, then the end.
+/// - *If I am slow:* neither the publisher nor another watcher is delayed. This watcher falls
+///   behind and catches up from the history, and each receive delivers the newest event of a key.
+///   If the history no longer holds the events that this watcher needs, it reports a lag, as any
+///   [`Watcher`] does.
+/// - *If I am dropped:* the watcher is dropped too and unregistered at once.
+/// - *If the publisher is dropped:* the newest event of each key that was published is delivered,
+///   then the end.
+///
+/// ```
+/// use kvwatch::{Builder, Change, Latest, Selector};
+/// use std::time::Duration;
+///
+/// let (mut publisher, hub) = Builder::new().spawn()?;
+/// let mut latest = Latest::new(hub.watch(Selector::all())?);
+/// for change in [Change::put("a", "1"), Change::put("b", "2"), Change::put("a", "3")] {
+///     publisher.publish(change)?;
+/// }
+/// publisher.flush(Duration::from_secs(5))?;
+///
+/// // The second event of `a` replaced the first and moved behind `b`.
+/// assert_eq!(latest.recv()?.value().unwrap(), "2");
+/// assert_eq!(latest.recv()?.value().unwrap(), "3");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "dropping it unregisters its watcher"]
 pub struct Latest {
     watcher: Watcher,
-    gathered: Gathered,
-    /// Comes after all that was gathered, and before what the watcher has.
-    stop: Option<RecvError>,
-    /// How many events this receive has taken from the watcher.
-    taken: usize,
-    /// The stream has said its last.
-    done: bool,
+    buffer: NewestByKey,
+    /// A lag or an end that the watcher reported. It is ordered after all of `buffer` and before
+    /// everything that the watcher still holds.
+    pending_error: Option<RecvError>,
+    /// How many events the current receive has moved into the buffer.
+    moved: usize,
+    /// The stream has yielded its last item.
+    terminated: bool,
 }
 
 impl Latest {
-    /// Nothing is taken from the watcher before a receive. A lag or an end that it reports comes
-    /// out here, too.
+    /// Wraps a watcher. Nothing is taken from it before the first receive.
     pub fn new(watcher: Watcher) -> Self {
         Self {
             watcher,
-            gathered: Gathered::default(),
-            stop: None,
-            taken: 0,
-            done: false,
+            buffer: NewestByKey::default(),
+            pending_error: None,
+            moved: 0,
+            terminated: false,
         }
     }
 
-    /// Waits for the next event.
+    /// Waits for the next event, blocking the thread.
     ///
     /// # Errors
-    /// [`Lagged`](RecvError::Lagged) where events were missed, in their place;
-    /// [`Closed`](RecvError::Closed) once the watcher has ended, from then on always.
+    /// [`Lagged`](RecvError::Lagged) if events were missed, in their place;
+    /// [`Closed`](RecvError::Closed) once the watcher has ended, on every further call too.
     pub fn recv(&mut self) -> Result<LatestEvent, RecvError> {
-        block_until(None, |cx| self.poll_recv(cx)).expect("without a deadline it waits")
+        block_until(None, |cx| self.poll_recv(cx)).expect("a wait without a deadline completes")
     }
 
-    /// The next event if there is one.
+    /// Receives the next event without waiting.
+    ///
+    /// ```
+    /// use kvwatch::{Builder, TryRecvError, WatcherExt};
+    ///
+    /// let (_publisher, hub) = Builder::new().spawn()?;
+    /// let mut latest = hub.watch("a")?.latest();
+    /// assert_eq!(latest.try_recv(), Err(TryRecvError::Empty));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Empty`](TryRecvError::Empty) if nothing is there yet; otherwise as
+    /// [`Empty`](TryRecvError::Empty) if there is no event yet; otherwise as
     /// [`recv`](Self::recv).
     pub fn try_recv(&mut self) -> Result<LatestEvent, TryRecvError> {
         match poll_now(|cx| self.poll_recv(cx)) {
@@ -220,16 +155,16 @@ impl Latest {
         }
     }
 
-    /// Waits for the next event this long at most.
+    /// Waits for the next event for at most `timeout`, blocking the thread.
     ///
     /// # Errors
-    /// [`Timeout`](RecvTimeoutError::Timeout) if nothing came; otherwise as
+    /// [`Timeout`](RecvTimeoutError::Timeout) if no event came in time; otherwise as
     /// [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<LatestEvent, RecvTimeoutError> {
         self.recv_until(deadline_after(timeout))
     }
 
-    /// Waits for the next event until then at most.
+    /// Waits for the next event until `deadline` at the latest, blocking the thread.
     ///
     /// # Errors
     /// As [`recv_timeout`](Self::recv_timeout).
@@ -246,7 +181,19 @@ impl Latest {
 
     /// Waits for the next event, on any executor.
     ///
-    /// Cancel safe: a future that is dropped has handed out nothing.
+    /// Cancel safe: a dropped future has received nothing.
+    ///
+    /// ```
+    /// use kvwatch::{Builder, Change, WatcherExt};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (mut publisher, hub) = Builder::new().spawn()?;
+    /// let mut latest = hub.watch("a")?.latest();
+    /// publisher.publish(Change::put("a", "1"))?;
+    /// assert_eq!(latest.recv_async().await?.value().unwrap(), "1");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -254,104 +201,126 @@ impl Latest {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Polls for the next event. Where nothing is there yet, the waker of the last call is woken
-    /// once there is; it is woken at once where there is more to gather.
+    /// Polls for the next event. If there is none yet, the waker of the latest call is woken once
+    /// there is. If the poll stopped early to let other tasks run, the waker is woken at once.
     ///
-    /// Cancel safe: an event leaves only by the call that returns it.
+    /// Cancel safe: an event is removed only by the call that returns it.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<LatestEvent, RecvError>> {
         loop {
-            if !self.gather() {
+            if !self.fill_buffer() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if let Some(received) = self.hand_out() {
+            if let Some(received) = self.next_buffered() {
                 return Poll::Ready(received);
             }
             match self.watcher.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(stop)) => self.stop = Some(stop),
+                Poll::Ready(Err(error)) => self.pending_error = Some(error),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// Events as they come, waiting for each: like [`Watcher::iter`].
+    /// An iterator that waits for each event, as [`Watcher::iter`] does.
     pub fn iter(&mut self) -> LatestIter<'_> {
         LatestIter { latest: self }
     }
 
-    /// Up to where everything is known: for every key, the last event with this revision or one
-    /// below has been handed out, or is replaced by one above that is still to come, or was
-    /// reported as missed. Never goes back. Who resumes at the revision behind it misses nothing.
+    /// The revision up to which this consumer is complete: for every key, the last event up to
+    /// that revision has been received, has been reported as missed, or is replaced by a later
+    /// one that is still to come. A watch that starts at the next revision misses nothing. It
+    /// never goes back.
+    ///
+    /// ```
+    /// use kvwatch::{Builder, Change, Selector, WatcherExt};
+    /// use std::time::Duration;
+    ///
+    /// let (mut publisher, hub) = Builder::new().spawn()?;
+    /// let mut latest = hub.watch(Selector::all())?.latest();
+    /// for key in ["a", "b"] {
+    ///     publisher.publish(Change::put(key, "1"))?;
+    /// }
+    /// publisher.flush(Duration::from_secs(5))?;
+    /// assert_eq!(latest.recv()?.key(), "a");
+    /// assert_eq!(latest.progress(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn progress(&self) -> Revision {
-        if let Some(first) = self.gathered.first_revision() {
+        if let Some(first) = self.buffer.first_revision() {
             return first - 1;
         }
-        match self.stop {
+        match self.pending_error {
             Some(RecvError::Lagged(lagged)) => lagged.from - 1,
             _ => self.watcher.progress(),
         }
     }
 
-    /// How many keys have an event gathered and not handed out yet; what the watcher has queued
-    /// comes on top of that.
+    /// How many keys have an event in the buffer. The events in the watcher's queue are not
+    /// counted.
     #[must_use]
     pub fn gathered(&self) -> usize {
-        self.gathered.events.len()
+        self.buffer.len()
     }
 
-    /// The watcher: its name, its selector, a [`Closer`](crate::Closer). Its own progress is that
-    /// of what was gathered, not of what was handed out.
+    /// The watcher, for its id, its selector or a [`Closer`](crate::Closer). Its own progress
+    /// counts the events in the buffer as received.
     pub fn get_ref(&self) -> &Watcher {
         &self.watcher
     }
 
-    /// Takes what the watcher has, up to a lag or the end. Returns whether that is all, or enough
-    /// for one receive; if not, it is enough for one poll.
-    fn gather(&mut self) -> bool {
-        let mut taken = 0;
-        while self.stop.is_none() && self.taken < GATHERED_A_RECEIVE {
-            if taken >= GATHERED_A_POLL {
+    /// Moves available events into the buffer, up to a lag or the end. Returns `false` if it
+    /// stopped to let other tasks run, and `true` if nothing is left or the receive has moved as
+    /// many events as it may.
+    fn fill_buffer(&mut self) -> bool {
+        let mut moved = 0;
+        while self.pending_error.is_none() && self.moved < MAX_EVENTS_PER_RECEIVE {
+            if moved >= EVENTS_PER_POLL {
                 return false;
             }
             match self.watcher.try_recv_batch() {
                 Ok(batch) => {
-                    taken += batch.len();
-                    self.taken += batch.len();
-                    batch.iter().for_each(|event| self.gathered.add(event));
+                    moved += batch.len();
+                    self.moved += batch.len();
+                    batch.iter().for_each(|event| self.buffer.insert(event));
                 }
-                Err(TryRecvError::Lagged(lagged)) => self.stop = Some(RecvError::Lagged(lagged)),
-                Err(TryRecvError::Closed(reason)) => self.stop = Some(RecvError::Closed(reason)),
+                Err(TryRecvError::Lagged(lagged)) => {
+                    self.pending_error = Some(RecvError::Lagged(lagged));
+                }
+                Err(TryRecvError::Closed(reason)) => {
+                    self.pending_error = Some(RecvError::Closed(reason));
+                }
                 Err(_) => return true,
             }
         }
         true
     }
 
-    /// What is next of what was gathered, or what stopped the gathering.
-    fn hand_out(&mut self) -> Option<Result<LatestEvent, RecvError>> {
-        self.taken = 0;
-        if let Some(event) = self.gathered.pop() {
+    /// The first event of the buffer, or the error that follows the buffer. An end stays pending,
+    /// so every later receive returns it again.
+    fn next_buffered(&mut self) -> Option<Result<LatestEvent, RecvError>> {
+        self.moved = 0;
+        if let Some(event) = self.buffer.pop_first() {
             return Some(Ok(event));
         }
-        let stop = self.stop?;
-        if let RecvError::Lagged(_) = stop {
-            self.stop = None;
+        let error = self.pending_error?;
+        if let RecvError::Lagged(_) = error {
+            self.pending_error = None;
         }
-        Some(Err(stop))
+        Some(Err(error))
     }
 
-    /// What a receive returned, as an item of a stream or iterator.
-    fn item(
+    /// Turns the result of a receive into an item of the stream or iterator.
+    fn stream_item(
         &mut self,
         received: Result<LatestEvent, RecvError>,
     ) -> Option<Result<LatestEvent, RecvError>> {
         if let Err(RecvError::Closed(reason)) = received {
-            self.done = true;
+            self.terminated = true;
             if reason.is_normal() {
                 return None;
             }
@@ -366,22 +335,23 @@ impl From<Watcher> for Latest {
     }
 }
 
-/// A lag is an `Err` item in its place; an end that nobody asked for is one too, once. Behind it,
-/// and behind a shutdown or a close, there is `None` for ever.
+/// A lag is an `Err` item in its place. An abnormal end is one `Err` item. After that item, and
+/// after a shutdown or a close, the stream yields `None` for ever.
 impl Stream for Latest {
     type Item = Result<LatestEvent, RecvError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.done {
+        if self.terminated {
             return Poll::Ready(None);
         }
-        self.poll_recv(cx).map(|received| self.item(received))
+        self.poll_recv(cx)
+            .map(|received| self.stream_item(received))
     }
 }
 
 impl FusedStream for Latest {
     fn is_terminated(&self) -> bool {
-        self.done
+        self.terminated
     }
 }
 
@@ -390,7 +360,7 @@ impl fmt::Debug for Latest {
         f.debug_struct("Latest")
             .field("watcher", &self.watcher)
             .field("gathered", &self.gathered())
-            .field("stop", &self.stop)
+            .field("pending_error", &self.pending_error)
             .finish_non_exhaustive()
     }
 }
@@ -404,7 +374,8 @@ impl<'a> IntoIterator for &'a mut Latest {
     }
 }
 
-/// Waits for each event: from [`Latest::iter`]. Ends as the [`Stream`] does.
+/// An iterator that waits for each event: from [`Latest::iter`]. Its items and its end are those of
+/// the [`Stream`].
 #[derive(Debug)]
 #[must_use = "iterators do nothing until they are used"]
 pub struct LatestIter<'a> {
@@ -415,11 +386,11 @@ impl Iterator for LatestIter<'_> {
     type Item = Result<LatestEvent, RecvError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.latest.done {
+        if self.latest.terminated {
             return None;
         }
         let received = self.latest.recv();
-        self.latest.item(received)
+        self.latest.stream_item(received)
     }
 }
 

@@ -1,4 +1,5 @@
-// The page shows every feature's example, so it is the documentation where all of them are on.
+// The README has an example of each feature, so it can be the front page only if all of them are
+// enabled.
 #![cfg_attr(
     all(feature = "async-std", feature = "tokio"),
     doc = include_str!("../../README.md")
@@ -18,8 +19,8 @@ pub mod etcd;
 pub mod flume;
 pub mod latest;
 pub mod mirror;
-mod park;
 pub mod stream;
+mod thread_waker;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 
@@ -27,3 +28,4 @@ pub use async_publisher::{AsyncPublisher, Permit, ReserveError};
 pub use kvwatch_core::*;
 pub use latest::Latest;
 pub use mirror::{Mirror, MirrorDriver};
+pub use stream::WatcherExt;

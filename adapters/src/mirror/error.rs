@@ -1,44 +1,56 @@
-//! What can go wrong with a mirror, and how it ends.
+//! The errors of a mirror, and the reasons of its end.
 
 use std::error::Error;
 use std::fmt;
 
 use crate::{EndReason, Revision, WatchError};
 
-/// Why a step of a [`MirrorDriver`](super::MirrorDriver) did not succeed.
+/// The error of a step of a [`MirrorDriver`](super::MirrorDriver).
 ///
-/// All but [`Ended`](Self::Ended) leave the driver as it was before the step: readers keep the
-/// last state, waits go on, the watcher stays registered, and the next step tries again. When
-/// that is, is up to the caller, who has a clock.
+/// Every error but [`Ended`](Self::Ended) leaves the driver as it was before the step: readers keep
+/// the last state, readers that wait keep waiting, the watcher stays registered, and the next step
+/// tries again. The caller decides when that is; the driver does not wait between two tries.
 ///
-/// `E` is what the store's reader fails with: its
-/// [`Error`](super::SnapshotReader::Error).
+/// `E` is the [`Error`](super::SnapshotReader::Error) of the reader.
+///
+/// ```
+/// use kvwatch::mirror::{Mirror, MirrorError, Snapshot, SnapshotRequest};
+/// use kvwatch::{Builder, Selector};
+///
+/// let (_publisher, hub) = Builder::new().spawn()?;
+/// let read = |_: SnapshotRequest| Err::<Snapshot, _>("the store is starting");
+/// let (_mirror, mut driver) = Mirror::watch(&hub, Selector::all(), read)?;
+/// let error = driver.step().unwrap_err();
+/// assert_eq!(error, MirrorError::Read("the store is starting"));
+/// assert!(error.is_retryable());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MirrorError<E> {
-    /// The store could not be read: what its reader said.
+    /// The reader failed with this error.
     Read(E),
-    /// The read is too old: events between it and what is at hand are gone. A read of
-    /// `at_least`, or later, succeeds; so does one of `oldest - 1`, as long as the history stays
-    /// as it is.
+    /// The read is too old: the events between it and the watcher are no longer available. A read
+    /// at `at_least` or later succeeds. A read at `oldest - 1` or later succeeds as long as the
+    /// history keeps its events.
     Stale {
-        /// The revision that was read.
+        /// The revision of the read.
         revision: Revision,
-        /// The lowest that is good in any case.
+        /// The lowest revision at which a read always succeeds.
         at_least: Revision,
-        /// The oldest revision from which events could still be had, if the engine runs.
+        /// The oldest revision from which events are available. `None` if the engine has stopped.
         oldest: Option<Revision>,
     },
-    /// The read is older than what readers have already seen.
+    /// The read is older than the state that readers see.
     WentBack {
-        /// The revision that was read.
+        /// The revision of the read.
         revision: Revision,
-        /// The revision of what readers see.
+        /// The revision that readers see.
         applied: Revision,
     },
-    /// The read is old, and the watch behind it was refused.
+    /// The read is older than the watcher, and a new watcher after it was refused.
     Watch(WatchError),
-    /// The mirror has ended, in a way that nobody asked for. Every further step says the same.
+    /// The mirror has ended abnormally. Every further step returns the same error.
     Ended(EndReason),
 }
 
@@ -53,7 +65,7 @@ impl<E> MirrorError<E> {
 impl<E: fmt::Display> fmt::Display for MirrorError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(error) => write!(f, "the store could not be read for the mirror: {error}"),
+            Self::Read(error) => write!(f, "reading the store for the mirror failed: {error}"),
             Self::Stale {
                 revision,
                 at_least,
@@ -65,23 +77,25 @@ impl<E: fmt::Display> fmt::Display for MirrorError<E> {
                      read at {at_least} or later"
                 )?;
                 match oldest {
-                    Some(oldest) => write!(f, "; events are to be had from {oldest} on"),
-                    None => f.write_str("; no older events are to be had"),
+                    Some(oldest) => {
+                        write!(f, "; events are available from revision {oldest} on")
+                    }
+                    None => f.write_str("; no older events are available"),
                 }
             }
             Self::WentBack { revision, applied } => write!(
                 f,
-                "the store was read at revision {revision}, before revision {applied}, which the \
-                 mirror already shows: it must not go back"
+                "the store was read at revision {revision}, but the mirror already shows revision \
+                 {applied} and must not go back"
             ),
-            Self::Watch(_) => f.write_str("the watch behind the store's read was refused"),
+            Self::Watch(_) => f.write_str("the watch after the read of the store was refused"),
             Self::Ended(reason) => write!(f, "the mirror ended: {reason}"),
         }
     }
 }
 
-/// What the reader said is in the message and not the source: so it may be anything that can be
-/// shown, a boxed error or a string too.
+/// The error of the reader is part of the message, not a source. So it need not implement `Error`:
+/// a string or a boxed error will do.
 impl<E: fmt::Debug + fmt::Display> Error for MirrorError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
@@ -91,13 +105,15 @@ impl<E: fmt::Debug + fmt::Display> Error for MirrorError<E> {
     }
 }
 
-/// Why a mirror is not kept up to date any more. What it showed last can still be read.
+/// Why a mirror is no longer kept up to date: from [`Mirror::ended`](super::Mirror::ended). The last
+/// state stays readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MirrorEnd {
-    /// Its watcher ended, or its driver was closed; everything before that has been applied.
+    /// The watcher ended, or the mirror was closed. If the watcher ended, every event before its end
+    /// has been applied.
     Watch(EndReason),
-    /// Its driver was dropped.
+    /// The driver was dropped.
     Dropped,
 }
 
@@ -110,47 +126,48 @@ impl fmt::Display for MirrorEnd {
     }
 }
 
-/// Why a wait for a revision of a mirror ended without it.
+/// The error of a wait for a revision of a mirror: of
+/// [`Mirror::wait_for`](super::Mirror::wait_for) and its async form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MirrorWaitError {
-    /// It was not applied in time.
+    /// The revision was not applied in time.
     Timeout {
-        /// The revision waited for.
+        /// The revision that the wait was for.
         wanted: Revision,
-        /// The one applied by then, if any state was.
+        /// The last applied revision. `None` before the first read of the store.
         applied: Option<Revision>,
     },
-    /// The mirror ended before it.
+    /// The mirror ended before that revision was applied.
     Closed {
-        /// The revision waited for.
+        /// The revision that the wait was for.
         wanted: Revision,
-        /// The last one applied, if any state was.
+        /// The last applied revision. `None` before the first read of the store.
         applied: Option<Revision>,
-        /// Why it ended.
+        /// Why the mirror ended.
         end: MirrorEnd,
     },
 }
 
 impl fmt::Display for MirrorWaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (wanted, applied) = match self {
+        let applied = match self {
             Self::Timeout { wanted, applied } => {
                 write!(f, "revision {wanted} was not applied in time")?;
-                (wanted, applied)
+                applied
             }
             Self::Closed {
                 wanted,
                 applied,
                 end,
             } => {
-                write!(f, "revision {wanted} will not be applied any more: {end}")?;
-                (wanted, applied)
+                write!(f, "revision {wanted} will not be applied: {end}")?;
+                applied
             }
         };
         match applied {
-            Some(applied) => write!(f, " (wanted {wanted}, applied {applied})"),
-            None => f.write_str(" (nothing was read yet)"),
+            Some(applied) => write!(f, " (the last applied revision is {applied})"),
+            None => f.write_str(" (the store has not been read yet)"),
         }
     }
 }

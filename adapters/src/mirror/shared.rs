@@ -1,18 +1,18 @@
-//! What a mirror's handles and its driver share.
+//! The state that the handles of a mirror share with its driver.
 //!
-//! One mutex, which is held to clone or swap a view and never while one is built, dropped or
-//! read; and no waker is called or dropped under it.
+//! One mutex guards it. It is held to clone or swap a view, never while a view is built, dropped
+//! or read. No waker is called or dropped under it.
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::task::Waker;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
 use super::error::{MirrorEnd, MirrorWaitError};
 use super::view::View;
 use crate::Revision;
-use crate::park::wake;
 
 #[derive(Debug, Default)]
 pub(super) struct Shared {
@@ -21,35 +21,26 @@ pub(super) struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What readers see: nothing before the first read.
+    /// The state that readers see. `None` before the first read of the store.
     view: Option<View>,
-    /// Set once.
+    /// Set once, by the driver.
     end: Option<MirrorEnd>,
-    /// Somebody asked the driver to end.
+    /// A [`MirrorCloser`](super::MirrorCloser) has asked the driver to end.
     closing: bool,
-    /// Who waits, by revision and ticket.
-    waits: BTreeMap<(Revision, u64), Waker>,
-    tickets: u64,
-    /// The driver's, while it waits.
+    /// The readers that wait, by revision and ticket.
+    readers: BTreeMap<(Revision, u64), Waker>,
+    /// The last ticket that was issued.
+    last_ticket: u64,
+    /// The driver, while it waits.
     driver: Option<Waker>,
 }
 
-/// What the driver is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    pub(super) closing: bool,
-    /// The lowest revision that somebody waits for and does not have.
-    pub(super) wanted: Option<Revision>,
-}
-
 impl State {
-    fn asked(&self) -> Asked {
-        Asked {
-            closing: self.closing,
-            wanted: self.waits.keys().next().map(|key| key.0),
-        }
+    fn lowest_wanted(&self) -> Option<Revision> {
+        self.readers.keys().next().map(|key| key.0)
     }
 
+    /// The outcome of a wait for `wanted`. `None` if the reader has to wait.
     fn outcome(&self, wanted: Revision) -> Option<Result<View, MirrorWaitError>> {
         let applied = self.view.as_ref().map(View::revision);
         if let Some(view) = &self.view
@@ -67,54 +58,17 @@ impl State {
     }
 }
 
+/// For handles.
 impl Shared {
     pub(super) fn view(&self) -> Option<View> {
         self.state.lock().view.clone()
     }
 
-    pub(super) fn ended(&self) -> Option<MirrorEnd> {
+    pub(super) fn end_reason(&self) -> Option<MirrorEnd> {
         self.state.lock().end
     }
 
-    /// From the driver: readers see this from now on, and whoever waited for it is woken.
-    pub(super) fn publish(&self, view: View) {
-        let mut state = self.state.lock();
-        // Those above stay: a wait for revision r is kept under r.
-        let above = state.waits.split_off(&(view.revision.saturating_add(1), 0));
-        let reached = mem::replace(&mut state.waits, above);
-        let old = state.view.replace(view);
-        drop(state);
-        drop(old);
-        reached.into_values().for_each(wake);
-    }
-
-    /// From the driver: nothing more will come, unless that has been said.
-    pub(super) fn end(&self, end: MirrorEnd) {
-        let mut state = self.state.lock();
-        state.end.get_or_insert(end);
-        let waits = mem::take(&mut state.waits);
-        let driver = state.driver.take();
-        drop(state);
-        drop(driver);
-        waits.into_values().for_each(wake);
-    }
-
-    /// From the driver: whoever asks for something from here on wakes this. What was asked before
-    /// is returned.
-    pub(super) fn attend(&self, waker: &Waker) -> Asked {
-        let waker = waker.clone();
-        let mut state = self.state.lock();
-        let old = state.driver.replace(waker);
-        let asked = state.asked();
-        drop(state);
-        drop(old);
-        asked
-    }
-
-    pub(super) fn asked(&self) -> Asked {
-        self.state.lock().asked()
-    }
-
+    /// Asks the driver to end.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
         state.closing = true;
@@ -125,30 +79,32 @@ impl Shared {
         }
     }
 
-    /// A ticket with which to [`wait`](Self::wait).
-    pub(super) fn ticket(&self) -> u64 {
+    /// A ticket for [`poll_wait`](Self::poll_wait). It distinguishes readers that wait for the same
+    /// revision.
+    pub(super) fn next_ticket(&self) -> u64 {
         let mut state = self.state.lock();
-        state.tickets += 1;
-        state.tickets
+        state.last_ticket += 1;
+        state.last_ticket
     }
 
-    /// The outcome, or none yet: then the waker is woken when there is one. It takes the place of
-    /// what the same ticket left before.
-    pub(super) fn wait(
+    /// Polls for a state at `wanted` or later. The waker replaces the one that the same ticket
+    /// registered before.
+    pub(super) fn poll_wait(
         &self,
         wanted: Revision,
         ticket: u64,
-        waker: &Waker,
-    ) -> Option<Result<View, MirrorWaitError>> {
-        let waker = waker.clone();
+        cx: &Context<'_>,
+    ) -> Poll<Result<View, MirrorWaitError>> {
+        let waker = cx.waker().clone();
         let mut state = self.state.lock();
         if let Some(outcome) = state.outcome(wanted) {
             drop(state);
-            return Some(outcome);
+            return Poll::Ready(outcome);
         }
-        let lowest = state.asked().wanted;
-        let old = state.waits.insert((wanted, ticket), waker);
-        // The driver waits for the lowest by itself, and goes on to the next.
+        let lowest = state.lowest_wanted();
+        let old = state.readers.insert((wanted, ticket), waker);
+        // The driver waits for the lowest revision only, and proceeds to the next by itself. So it
+        // is woken only if this revision is the new lowest.
         let driver = if lowest.is_none_or(|lowest| wanted < lowest) {
             state.driver.take()
         } else {
@@ -159,11 +115,65 @@ impl Shared {
         if let Some(driver) = driver {
             wake(driver);
         }
-        None
+        Poll::Pending
     }
 
-    pub(super) fn forget(&self, wanted: Revision, ticket: u64) {
-        let old = self.state.lock().waits.remove(&(wanted, ticket));
+    /// Forgets the wait of this ticket.
+    pub(super) fn cancel_wait(&self, wanted: Revision, ticket: u64) {
+        let old = self.state.lock().readers.remove(&(wanted, ticket));
         drop(old);
+    }
+}
+
+/// For the driver.
+impl Shared {
+    /// Shows a new view to readers, and wakes those that waited for its revision.
+    pub(super) fn set_view(&self, view: View) {
+        let mut state = self.state.lock();
+        // The readers that wait for a later revision stay.
+        let later = state
+            .readers
+            .split_off(&(view.revision.saturating_add(1), 0));
+        let ready = mem::replace(&mut state.readers, later);
+        let old = state.view.replace(view);
+        drop(state);
+        drop(old);
+        ready.into_values().for_each(wake);
+    }
+
+    /// Records the end, unless one is recorded, and wakes every reader that waits.
+    pub(super) fn end(&self, end: MirrorEnd) {
+        let mut state = self.state.lock();
+        state.end.get_or_insert(end);
+        let readers = mem::take(&mut state.readers);
+        let driver = state.driver.take();
+        drop(state);
+        drop(driver);
+        readers.into_values().for_each(wake);
+    }
+
+    /// Registers the waker of the driver and returns whether the driver was asked to end. The waker
+    /// is woken when that happens later, and when a reader waits for a revision lower than all
+    /// others.
+    pub(super) fn register_driver(&self, waker: &Waker) -> bool {
+        let waker = waker.clone();
+        let mut state = self.state.lock();
+        let old = state.driver.replace(waker);
+        let closing = state.closing;
+        drop(state);
+        drop(old);
+        closing
+    }
+
+    /// The lowest revision that a reader waits for.
+    pub(super) fn lowest_wanted(&self) -> Option<Revision> {
+        self.state.lock().lowest_wanted()
+    }
+}
+
+/// Wakes a task. A panic in the waker is a bug of that task and must not affect other tasks.
+fn wake(waker: Waker) {
+    if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+        tracing::error!("a waker panicked; its task may not be woken");
     }
 }

@@ -1,4 +1,4 @@
-//! What a mirror reads from the store: its first state, and a new one after a lag.
+//! Reading the store for a mirror.
 
 use std::fmt;
 use std::future::{Future, ready};
@@ -8,11 +8,13 @@ use bytes::Bytes;
 use super::view::View;
 use crate::{Revision, Selector};
 
-/// Reads a store for a mirror. Any `FnMut(SnapshotRequest) -> Result<Snapshot, E>` is one; a
-/// closure that returns a future becomes one by [`read_async`].
+/// Reads a store for a mirror: for its first state, and again after a lag.
 ///
-/// A read must be of one revision: everything that was committed up to it, and nothing above it.
-/// In a store that reads in pages, all of them come from the same version, or transaction:
+/// Every `FnMut(SnapshotRequest) -> Result<Snapshot, E>` is a reader. [`read_async`] turns a closure
+/// that returns a future into one.
+///
+/// A read must be consistent: it contains every commit up to its revision and no later commit. A
+/// store that is read in pages must read all pages at the same version, or in one transaction:
 ///
 /// ```
 /// use kvwatch::mirror::{Snapshot, SnapshotReader, SnapshotRequest};
@@ -47,17 +49,19 @@ use crate::{Revision, Selector};
 /// # assert_eq!(futures::executor::block_on(read).unwrap().into_view().len(), 1);
 /// ```
 pub trait SnapshotReader {
-    /// Why the store could not be read.
+    /// The error of a read that failed.
     type Error;
 
-    /// Reads every key that the request's selector matches, and says at which revision.
+    /// Reads every key that the selector of the request matches. The snapshot carries the revision
+    /// of the read.
     ///
-    /// What it returns beyond the selector is left out of the mirror, so a small store may just
-    /// return all. A read that is given up before it is done is begun again later.
+    /// The mirror leaves out keys that the selector does not match, so a small store may return
+    /// all of its keys. If the future is dropped before it completes, the read is started again
+    /// later.
     ///
     /// # Errors
-    /// Whatever kept it from reading. The mirror keeps the state that it has, and its driver
-    /// returns the error: see [`MirrorDriver`](super::MirrorDriver).
+    /// The driver returns the error from its step, and the mirror keeps its state: see
+    /// [`MirrorDriver`](super::MirrorDriver).
     fn read(
         &mut self,
         request: SnapshotRequest,
@@ -79,7 +83,7 @@ where
     }
 }
 
-/// A closure that returns a future, as a [`SnapshotReader`].
+/// Turns a closure that returns a future into a [`SnapshotReader`].
 ///
 /// ```
 /// use kvwatch::mirror::{Mirror, Snapshot, SnapshotRequest, read_async};
@@ -104,8 +108,8 @@ where
     ReadAsync { read }
 }
 
-/// From [`read_async`].
-#[must_use = "it reads nothing by itself"]
+/// A [`SnapshotReader`] that calls a closure: from [`read_async`].
+#[must_use = "a reader does nothing unless a mirror uses it"]
 pub struct ReadAsync<F> {
     read: F,
 }
@@ -131,7 +135,16 @@ impl<F> fmt::Debug for ReadAsync<F> {
     }
 }
 
-/// What a mirror wants to know from its store.
+/// The request that a mirror passes to its [`SnapshotReader`].
+///
+/// ```
+/// use kvwatch::Selector;
+/// use kvwatch::mirror::SnapshotRequest;
+///
+/// let request = SnapshotRequest::new(Selector::prefix("app/"), 7);
+/// assert!(request.selector().matches(b"app/a"));
+/// assert_eq!(request.at_least(), 7);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotRequest {
     selector: Selector,
@@ -139,33 +152,43 @@ pub struct SnapshotRequest {
 }
 
 impl SnapshotRequest {
-    /// As a mirror asks, for tests of a reader.
+    /// Creates a request, for tests of a reader.
     #[must_use]
     pub fn new(selector: Selector, at_least: Revision) -> Self {
         Self { selector, at_least }
     }
 
-    /// Which keys.
+    /// The selector of the keys to read.
     #[must_use]
     pub fn selector(&self) -> &Selector {
         &self.selector
     }
 
-    /// The lowest revision of a read that is good in any case: events above it are at hand. A
-    /// store that a change is readable from before it is published has it by now; a replica may
-    /// wait until it has. An older read will do only while the engine's history, or
-    /// [`Replay`](crate::Replay) source, still has what came after it.
+    /// The lowest revision at which a read always succeeds: the watcher delivers every event above
+    /// it. A store that makes each change readable before publishing it can be read at this revision
+    /// at once; a replica may have to wait for it. An older read succeeds only if the history, or
+    /// the [`Replay`](crate::Replay) source, still holds the events after it.
     #[must_use]
     pub fn at_least(&self) -> Revision {
         self.at_least
     }
 }
 
-/// All keys and values of a selector at one revision: what a [`SnapshotReader`] returns.
+/// All keys and values of a selector at one revision: the result of a [`SnapshotReader`].
 ///
-/// A key that is inserted twice, as two parts of a union match it, counts once, with its last
-/// value. Keys and values are kept as they are handed in: a `Bytes` that is a slice of a larger
-/// buffer keeps that in memory.
+/// A key may be inserted more than once, for example because two parts of a union match it; the last
+/// value counts. Keys and values are not copied, so a `Bytes` that is a slice of a larger buffer
+/// keeps the whole buffer in memory.
+///
+/// ```
+/// use kvwatch::mirror::Snapshot;
+///
+/// let mut snapshot = Snapshot::at(7);
+/// snapshot.insert("app/a", "1");
+/// snapshot.extend([("app/a", "2"), ("app/b", "3")]);
+/// assert_eq!(snapshot.revision(), 7);
+/// assert_eq!(snapshot.into_view().get("app/a").unwrap(), "2");
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Snapshot {
@@ -173,32 +196,32 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A state without keys, at this revision.
+    /// An empty snapshot at this revision.
     pub fn at(revision: Revision) -> Self {
         Self {
             view: View::empty(revision),
         }
     }
 
-    /// Adds a key, or overwrites its value.
+    /// Inserts a key, or replaces its value.
     pub fn insert(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         self.view.map.insert_mut(key.into(), value.into());
     }
 
-    /// The revision that this was read at.
+    /// The revision of the read.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.view.revision
     }
 
-    /// The same, to be read.
+    /// Returns the state as a view, to read its keys.
     #[must_use]
     pub fn into_view(self) -> View {
         self.view
     }
 
-    /// Only what this selector matches.
-    pub(super) fn of(self, selector: &Selector) -> View {
+    /// Returns the state without the keys that `selector` does not match.
+    pub(super) fn into_matching(self, selector: &Selector) -> View {
         let mut view = self.view;
         let others: Vec<Bytes> = view
             .iter()

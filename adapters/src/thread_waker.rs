@@ -1,7 +1,6 @@
-//! Waiting for futures and polls on plain threads.
+//! Runs futures and polls on plain threads.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -9,28 +8,32 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// Wakes a thread, and remembers that it did: what is polled may park the thread too, and use up
-/// an `unpark` that was meant for this.
-struct Parker {
+/// A waker that unparks one thread.
+///
+/// The flag records each wake-up. The unpark token alone is not enough: the polled code may park
+/// the thread as well, and consume a token that this waker has set.
+struct ThreadWaker {
     thread: Thread,
     woken: AtomicBool,
 }
 
-impl Parker {
-    fn here() -> Arc<Self> {
+impl ThreadWaker {
+    /// A waker for the calling thread.
+    fn current() -> Arc<Self> {
         Arc::new(Self {
             thread: thread::current(),
             woken: AtomicBool::new(false),
         })
     }
 
-    fn take(&self) -> bool {
+    /// Clears the flag. Returns whether it was set.
+    fn take_woken(&self) -> bool {
         self.woken.swap(false, SeqCst)
     }
 
-    /// Parks until woken; returns whether that was before the deadline.
-    fn park(&self, deadline: Option<Instant>) -> bool {
-        while !self.take() {
+    /// Parks until woken. Returns `false` if the deadline passed first.
+    fn park_until(&self, deadline: Option<Instant>) -> bool {
+        while !self.take_woken() {
             let Some(deadline) = deadline else {
                 thread::park();
                 continue;
@@ -44,7 +47,7 @@ impl Parker {
     }
 }
 
-impl Wake for Parker {
+impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -55,54 +58,49 @@ impl Wake for Parker {
     }
 }
 
-/// Runs a future to its end on this thread.
+/// Runs a future to completion on this thread.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
-    block_until(None, |cx| future.as_mut().poll(cx)).expect("without a deadline it waits")
+    block_until(None, |cx| future.as_mut().poll(cx)).expect("a wait without a deadline completes")
 }
 
-/// Polls until something is ready, or the deadline is over: then once more.
+/// Polls until the result is ready or the deadline has passed. Polls once more after the
+/// deadline, so a result that is ready by then is returned. `None` is a timeout.
 pub(crate) fn block_until<T>(
     deadline: Option<Instant>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
-    let parker = Parker::here();
-    let waker = Waker::from(Arc::clone(&parker));
+    let thread_waker = ThreadWaker::current();
+    let waker = Waker::from(Arc::clone(&thread_waker));
     let mut cx = Context::from_waker(&waker);
     let mut in_time = true;
     loop {
         match poll(&mut cx) {
             Poll::Ready(ready) => return Some(ready),
-            Poll::Pending if in_time => in_time = parker.park(deadline),
+            Poll::Pending if in_time => in_time = thread_waker.park_until(deadline),
             Poll::Pending => return None,
         }
     }
 }
 
-/// What is ready without waiting. A poll that wakes itself, as it has more to do, goes on.
+/// Polls without waiting. A poll that wakes itself has more work to do and is repeated.
 pub(crate) fn poll_now<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
-    let parker = Parker::here();
-    let waker = Waker::from(Arc::clone(&parker));
+    let thread_waker = ThreadWaker::current();
+    let waker = Waker::from(Arc::clone(&thread_waker));
     let mut cx = Context::from_waker(&waker);
     loop {
         match poll(&mut cx) {
             Poll::Ready(ready) => return Some(ready),
-            Poll::Pending if parker.take() => {}
+            Poll::Pending if thread_waker.take_woken() => {}
             Poll::Pending => return None,
         }
     }
 }
 
-/// When this much time is over. Beyond what the clock can tell it is never.
+/// The instant `timeout` from now. `None`, which means no deadline, if the clock cannot
+/// represent it.
 pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
-}
-
-/// Wakes. A waker that panics is its owner's bug, and must not take anybody else down.
-pub(crate) fn wake(waker: Waker) {
-    if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
-        tracing::error!("a waker panicked; the task it belongs to may not be woken");
-    }
 }
 
 #[cfg(test)]
@@ -112,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wake_up_is_not_lost_to_somebody_else_who_parks() {
+    fn wake_up_is_kept_when_the_polled_code_parks_the_thread() {
         let mut polled = 0;
         let parking = poll_fn(|cx| {
             polled += 1;
@@ -120,7 +118,7 @@ mod tests {
                 return Poll::Ready(());
             }
             cx.waker().wake_by_ref();
-            // Uses up the unpark.
+            // Consumes the unpark token.
             thread::park();
             Poll::Pending
         });
@@ -128,15 +126,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ready_is_returned_however_short_the_time() {
-        let over = Some(Instant::now());
-        assert_eq!(block_until(over, |_| Poll::Ready(1)), Some(1));
-        assert_eq!(block_until(over, |_| Poll::<()>::Pending), None);
+    fn ready_result_is_returned_when_the_deadline_has_passed() {
+        let past = Some(Instant::now());
+        assert_eq!(block_until(past, |_| Poll::Ready(1)), Some(1));
+        assert_eq!(block_until(past, |_| Poll::<()>::Pending), None);
         assert_eq!(block_on(ready(2)), 2);
     }
 
     #[test]
-    fn what_wakes_itself_is_polled_again() {
+    fn poll_now_polls_again_when_the_poll_wakes_itself() {
         let mut left = 3;
         let polled = poll_now(|cx| {
             left -= 1;
