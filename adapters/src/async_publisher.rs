@@ -7,29 +7,30 @@ use std::task::{Context, Poll};
 
 use crate::{Change, EndReason, Entries, Hub, PublishError, Publisher, Revision, WaitError};
 
-/// The store's end where the apply path is async: waiting for room in the ingress lets other
-/// tasks run instead of blocking a thread of the executor.
+/// A [`Publisher`] for an async apply path. A wait for room in the ingress suspends the task; it
+/// does not block a thread of the executor.
 ///
-/// Like the [`Publisher`] that it holds, there is one, it is not `Clone`, and publishing takes
-/// `&mut self`, so that the order of events is the order of commits.
+/// There is one publisher per engine. It is not `Clone`, and publishing takes `&mut self`, so the
+/// order of events is the order of commits.
 ///
-/// - *If I am faster than the dispatcher:* the ingress fills up, and a publish waits. A slow
-///   watcher never makes it wait. To give a change back or to report its loss instead of waiting,
-///   use `try_publish` or `publish_lossy` of [`get_mut`](Self::get_mut).
-/// - *If I am dropped:* everything published is still dispatched, then every watcher ends with
+/// - *If I am faster than the dispatcher:* the ingress fills up, and the next publish waits for
+///   room. A slow watcher never makes a publish wait. `try_publish` and `publish_lossy` of
+///   [`get_mut`](Self::get_mut) do not wait: the first returns the change, the second reports it
+///   as lost.
+/// - *If I am dropped:* everything published is dispatched, then every watcher ends with
 ///   [`EndReason::ShutDown`]. [`shutdown`](Self::shutdown) does the same and can be awaited.
-/// - *If the dispatcher is gone:* publishing fails with
-///   [`Closed`](crate::PublishErrorKind::Closed), and a publish that waits is woken for that.
+/// - *If the dispatcher has stopped:* publishing fails with
+///   [`Closed`](crate::PublishErrorKind::Closed). A publish that waits is woken and fails too.
 ///
-/// It works on any executor. With tokio, take `kvwatch::tokio::AsyncPublisher`, which takes part
-/// in tokio's scheduling.
+/// It works on any executor. In a tokio program use `kvwatch::tokio::AsyncPublisher`, which takes
+/// part in tokio's cooperative scheduling.
 ///
 /// # Cancel safety
 ///
-/// Nothing is published before the last poll, and nothing waits behind it: a future that is
-/// dropped before it is done has published nothing and used up no revision, but drops what was
-/// handed to it. To keep that, [`reserve`](Self::reserve) first: what is not handed over yet
-/// cannot be lost.
+/// A publish takes effect in the last poll of its future. If the future is dropped before that,
+/// nothing has been published and no revision is used, but the future drops the changes that it
+/// was given. To keep them, [`reserve`](Self::reserve) room first and hand the change to the
+/// [`Permit`].
 ///
 /// ```
 /// use kvwatch::{AsyncPublisher, Builder, Change};
@@ -55,14 +56,15 @@ pub struct AsyncPublisher {
 }
 
 impl AsyncPublisher {
-    /// The same publisher, for async code.
+    /// Wraps a publisher for async code.
     pub fn new(publisher: Publisher) -> Self {
         Self { publisher }
     }
 
-    /// Waits for room for one message. What is published through the permit does not wait.
+    /// Waits for room for one message in the ingress. Publishing through the permit does not
+    /// wait.
     ///
-    /// Cancel safe: nothing is taken up by waiting, nor by a permit that is dropped unused.
+    /// Cancel safe: a wait that is dropped takes no room, and neither does an unused permit.
     ///
     /// ```
     /// # use kvwatch::{AsyncPublisher, Builder, Change};
@@ -70,26 +72,40 @@ impl AsyncPublisher {
     /// # let (publisher, _hub) = Builder::new().spawn()?;
     /// # let mut publisher = AsyncPublisher::new(publisher);
     /// let change = Change::put("app/a", "1");
-    /// let permit = publisher.reserve().await?; // cancelled here, the change is still at hand
+    /// // If the task is cancelled here, `change` is not lost.
+    /// let permit = publisher.reserve().await?;
     /// assert_eq!(permit.publish(change)?, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();
     /// ```
     ///
     /// # Errors
-    /// [`ReserveError`] where the engine has stopped.
+    /// [`ReserveError`] if the engine has stopped.
     pub async fn reserve(&mut self) -> Result<Permit<'_>, ReserveError> {
         poll_fn(|cx| self.poll_reserve(cx)).await?;
         Ok(self.permit())
     }
 
-    /// Ready once there is room for a message. The waker of the last call is the one that is
-    /// woken.
+    /// Polls for room for one message in the ingress. Only the waker of the latest call is woken.
     ///
-    /// Cancel safe: nothing is taken up by it.
+    /// Cancel safe: it takes no room.
+    ///
+    /// ```
+    /// use kvwatch::{AsyncPublisher, Builder, Change};
+    /// use std::future::poll_fn;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (publisher, _hub) = Builder::new().spawn()?;
+    /// let mut publisher = AsyncPublisher::new(publisher);
+    /// poll_fn(|cx| publisher.poll_reserve(cx)).await?;
+    /// // There is room, so this does not fail with `Full`.
+    /// assert_eq!(publisher.get_mut().try_publish(Change::delete("a"))?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
-    /// [`ReserveError`] where the engine has stopped.
+    /// [`ReserveError`] if the engine has stopped.
     pub fn poll_reserve(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReserveError>> {
         let polled = self.publisher.poll_reserve(cx);
         polled.map_err(|reason| ReserveError { reason })
@@ -97,12 +113,13 @@ impl AsyncPublisher {
 
     /// Publishes one change as a transaction of its own. Waits while the ingress is full.
     ///
-    /// Cancelled, it has published nothing and drops the change.
+    /// If the future is dropped before it completes, nothing is published and the change is
+    /// dropped.
     ///
     /// # Errors
-    /// As [`Publisher::publish`], with the change.
+    /// As [`Publisher::publish`]. The error returns the change.
     pub async fn publish(&mut self, change: Change) -> Result<Revision, PublishError<Change>> {
-        // Where the engine has stopped, publishing says so and gives the change back.
+        // If the engine has stopped, the publish below reports it and returns the change.
         let _ = self.reserve().await;
         self.permit().publish(change)
     }
@@ -110,10 +127,11 @@ impl AsyncPublisher {
     /// Publishes these changes as one transaction, in this order, under one revision. Waits while
     /// the ingress is full.
     ///
-    /// Cancelled, it has published nothing and drops the changes.
+    /// If the future is dropped before it completes, nothing is published and the changes are
+    /// dropped.
     ///
     /// # Errors
-    /// As [`Publisher::publish_batch`], with the changes.
+    /// As [`Publisher::publish_batch`]. The error returns the changes.
     pub async fn publish_batch(
         &mut self,
         changes: impl IntoIterator<Item = Change>,
@@ -122,13 +140,29 @@ impl AsyncPublisher {
         self.permit().publish_batch(changes)
     }
 
-    /// Publishes a chunk of transactions under the store's own revisions, as
-    /// [`Publisher::publish_many`] does. Waits while the ingress is full.
+    /// Publishes several transactions at once, each under a revision that the store assigned, as
+    /// [`Publisher::publish_many`] does. Returns the last revision. Waits while the ingress is
+    /// full.
     ///
-    /// Cancelled, it has published nothing and drops the entries.
+    /// If the future is dropped before it completes, nothing is published and the entries are
+    /// dropped.
+    ///
+    /// ```
+    /// use kvwatch::{AsyncPublisher, Builder, Change};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (publisher, hub) = Builder::new().spawn()?;
+    /// let mut publisher = AsyncPublisher::new(publisher);
+    /// let entries = [(7, vec![Change::put("a", "1")]), (9, vec![Change::delete("a")])];
+    /// assert_eq!(publisher.publish_many(entries).await?, 9);
+    /// # let _ = hub;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
-    /// As [`Publisher::publish_many`], with the entries; nothing of the chunk is published then.
+    /// As [`Publisher::publish_many`]. Nothing is published then, and the error returns the
+    /// entries.
     pub async fn publish_many<C>(
         &mut self,
         entries: impl IntoIterator<Item = (Revision, C)>,
@@ -140,67 +174,85 @@ impl AsyncPublisher {
         self.permit().publish_many(entries)
     }
 
-    /// Waits until everything published so far is in the queues of the watchers it concerns.
+    /// Waits until everything published so far is in the queues of the watchers that match it.
     ///
     /// Cancel safe: it only waits.
     ///
     /// # Errors
-    /// [`Closed`](WaitError::Closed) where the dispatcher is gone.
+    /// [`Closed`](WaitError::Closed) if the dispatcher stops before that.
     pub async fn flush(&self) -> Result<(), WaitError> {
         self.hub().reached(self.publisher.revision()).await
     }
 
-    /// Dispatches everything published, ends every watcher behind it with
-    /// [`EndReason::ShutDown`], and waits until that is done. Watchers can still take what they
-    /// have not taken yet.
+    /// Shuts the engine down and waits until it is down: everything published is dispatched, then
+    /// every watcher ends with [`EndReason::ShutDown`]. Watchers can still receive the events that
+    /// they have not received yet.
     ///
-    /// It joins no thread: when it returns, the one of [`Builder::spawn`](crate::Builder::spawn)
-    /// has nothing left to do but to return.
+    /// No thread is joined. When this returns, the thread that
+    /// [`Builder::spawn`](crate::Builder::spawn) started has no work left and is about to exit.
     ///
-    /// Cancelled, or dropped without being polled, it goes on in the background: only the news
-    /// that it is done are lost.
+    /// If the future is dropped, even before its first poll, the shutdown goes on in the
+    /// background; only the notice of its completion is lost.
+    ///
+    /// ```
+    /// use kvwatch::{AsyncPublisher, Builder, Change, EndReason, RecvError};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (publisher, hub) = Builder::new().spawn()?;
+    /// let mut watcher = hub.watch("a")?;
+    /// let mut publisher = AsyncPublisher::new(publisher);
+    /// publisher.publish(Change::put("a", "1")).await?;
+    /// publisher.shutdown().await?;
+    ///
+    /// assert_eq!(watcher.recv()?.revision(), 1);
+    /// assert_eq!(watcher.recv(), Err(RecvError::Closed(EndReason::ShutDown)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
-    /// [`Closed`](WaitError::Closed) where the dispatcher was gone before.
+    /// [`Closed`](WaitError::Closed) if the dispatcher had stopped for another reason.
     pub async fn shutdown(self) -> Result<(), WaitError> {
         let hub = self.hub();
         drop(self);
-        // No revision is that high: this ends with the engine.
+        // No event has this revision, so the wait ends when the engine does.
         match hub.reached(Revision::MAX).await {
             Err(WaitError::Closed(EndReason::ShutDown)) => Ok(()),
             other => other,
         }
     }
 
-    /// The revision published last.
+    /// The last published revision.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.publisher.revision()
     }
 
-    /// Another handle to register watchers through.
+    /// A hub of the same engine, to register watchers with.
     #[must_use]
     pub fn hub(&self) -> Hub {
         self.publisher.hub()
     }
 
-    /// The publisher.
+    /// The wrapped publisher.
     pub fn get_ref(&self) -> &Publisher {
         &self.publisher
     }
 
-    /// The publisher, for what never waits: `try_publish`, `publish_lossy`, `compact`. Its
-    /// `publish` blocks the thread while the ingress is full.
+    /// The wrapped publisher, for the calls that never wait: `try_publish`, `publish_lossy`,
+    /// `compact`. Its `publish` blocks the thread while the ingress is full.
     pub fn get_mut(&mut self) -> &mut Publisher {
         &mut self.publisher
     }
 
-    /// The publisher, to go on with from a thread or in another runtime.
+    /// Returns the wrapped publisher, for use on a thread or in another runtime. The engine keeps
+    /// running.
     pub fn into_inner(self) -> Publisher {
         self.publisher
     }
 
-    /// To be called once there is room, or the engine has stopped.
+    /// A permit without a wait. The caller has polled [`poll_reserve`](Self::poll_reserve) until
+    /// it was ready; if that failed, publishing through the permit fails too.
     pub(crate) fn permit(&mut self) -> Permit<'_> {
         Permit {
             publisher: &mut self.publisher,
@@ -214,11 +266,27 @@ impl From<Publisher> for AsyncPublisher {
     }
 }
 
-/// Room for one message: from [`AsyncPublisher::reserve`]. Each way to use it publishes at once.
+/// Room for one message in the ingress: from [`AsyncPublisher::reserve`]. Each of its methods
+/// publishes at once and uses the permit up.
 ///
-/// Dropped unused, it gives nothing up: the room stays, as only this publisher could take it.
+/// An unused permit may be dropped. The room stays free, and only this publisher can take it.
+///
+/// ```
+/// use kvwatch::{AsyncPublisher, Builder, Change};
+///
+/// # futures::executor::block_on(async {
+/// let (publisher, _hub) = Builder::new().spawn()?;
+/// let mut publisher = AsyncPublisher::new(publisher);
+/// drop(publisher.reserve().await?);
+///
+/// let permit = publisher.reserve().await?;
+/// let revision = permit.publish_batch([Change::put("a", "1"), Change::put("b", "2")])?;
+/// assert_eq!(revision, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
-#[must_use = "room alone publishes nothing"]
+#[must_use = "a permit that is not used publishes nothing"]
 pub struct Permit<'a> {
     publisher: &'a mut Publisher,
 }
@@ -227,7 +295,7 @@ impl Permit<'_> {
     /// Publishes one change as a transaction of its own, without waiting.
     ///
     /// # Errors
-    /// As [`Publisher::publish`]: the engine may have stopped since.
+    /// As [`Publisher::publish`]: the engine may have stopped since the permit was issued.
     pub fn publish(self, change: Change) -> Result<Revision, PublishError<Change>> {
         self.publisher.try_publish(change)
     }
@@ -243,10 +311,10 @@ impl Permit<'_> {
         self.publisher.try_publish_batch(changes)
     }
 
-    /// Publishes a chunk of transactions under the store's own revisions, without waiting.
+    /// Publishes several transactions under the store's own revisions, without waiting.
     ///
     /// # Errors
-    /// As [`Publisher::publish_many`]; nothing of the chunk is published then.
+    /// As [`Publisher::publish_many`]. Nothing is published then.
     pub fn publish_many<C>(
         self,
         entries: impl IntoIterator<Item = (Revision, C)>,
@@ -258,14 +326,14 @@ impl Permit<'_> {
     }
 }
 
-/// There will be no room any more: the engine has stopped.
+/// The error of [`AsyncPublisher::reserve`]: the engine has stopped, so there will be no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReserveError {
     reason: EndReason,
 }
 
 impl ReserveError {
-    /// Why the engine has stopped.
+    /// Why the engine stopped.
     #[must_use]
     pub fn reason(&self) -> EndReason {
         self.reason
@@ -274,7 +342,7 @@ impl ReserveError {
 
 impl fmt::Display for ReserveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "nothing can be published any more: {}", self.reason)
+        write!(f, "the engine accepts no more changes: {}", self.reason)
     }
 }
 

@@ -1,13 +1,13 @@
-//! Receiving and publishing under async-std, on its timers. Feature `async-std`.
+//! Receiving and publishing in async-std programs, on its timers. Feature `async-std`.
 //!
-//! async-std is discontinued (RUSTSEC-2025-0052) and its authors point to smol. This module is
-//! for programs that still run on it, and is as thin as it can be: async-std's `Stream` is that of
-//! [`futures_core`], so [`BatchStream`] and [`AsyncPublisher`] are those for any executor, and
-//! [`WatchStream`] adds a timeout. Programs on smol use [`stream`], and need
-//! nothing of this.
+//! async-std is discontinued (RUSTSEC-2025-0052), and its authors recommend smol. This module is
+//! for programs that still use async-std. Its `Stream` is the one of [`futures_core`], so
+//! [`BatchStream`] and [`AsyncPublisher`] are re-exports of the types for any executor;
+//! [`WatchStream`] adds a timeout. Programs on smol use [`stream`](crate::stream) and do not need
+//! this module.
 //!
-//! async-std has no budget for its tasks. A task that receives from a watcher that is never empty
-//! has to yield by itself.
+//! async-std does not limit how long a task runs between two yields. A task that receives from a
+//! watcher that is never empty has to yield by itself.
 //!
 //! ```
 //! use kvwatch::async_std::{AsyncPublisher, WatchStream};
@@ -37,8 +37,14 @@ pub use crate::AsyncPublisher;
 pub use crate::stream::BatchStream;
 use crate::{Batch, Event, Hub, RecvError, RecvTimeoutError, Revision, WaitError, Watcher, stream};
 
-/// A watcher as a stream of single events, with a timeout: a [`stream::WatchStream`], where
-/// everything is said about lags, ends, slowness and dropping.
+/// A watcher as a stream of single events: a [`stream::WatchStream`] with a timeout on async-std's
+/// timers.
+///
+/// - *If I am slow:* neither the publisher nor another watcher is delayed. This watcher falls
+///   behind and catches up from the history.
+/// - *If I am dropped:* the watcher is dropped with the stream and unregistered at once.
+///   [`into_inner`](Self::into_inner) returns the watcher instead.
+/// - *If the publisher is dropped:* the stream yields everything published, then `None`.
 ///
 /// ```
 /// use kvwatch::async_std::WatchStream;
@@ -60,16 +66,16 @@ pub struct WatchStream {
 }
 
 impl WatchStream {
-    /// Nothing is taken from the watcher before it is polled.
+    /// Wraps a watcher. Nothing is taken from it before the first poll.
     pub fn new(watcher: Watcher) -> Self {
         Self {
             stream: watcher.into(),
         }
     }
 
-    /// Waits for the next event: see [`stream::WatchStream::recv`].
+    /// Waits for the next event, as [`stream::WatchStream::recv`] does.
     ///
-    /// Cancel safe: a future that is dropped has taken nothing.
+    /// Cancel safe: a dropped future has received nothing.
     ///
     /// # Errors
     /// As [`Watcher::recv`].
@@ -77,13 +83,13 @@ impl WatchStream {
         self.stream.recv().await
     }
 
-    /// Waits for the next event this long at most. An event that is at hand is returned however
-    /// short the time.
+    /// Waits for the next event, for at most `timeout`. An available event is returned even if
+    /// `timeout` is zero.
     ///
-    /// Cancel safe: a future that is dropped, and one whose time is up, has taken nothing.
+    /// Cancel safe: a future that is dropped or times out has received nothing.
     ///
     /// # Errors
-    /// [`Timeout`](RecvTimeoutError::Timeout) if nothing came; otherwise as
+    /// [`Timeout`](RecvTimeoutError::Timeout) if no event came in time; otherwise as
     /// [`recv`](Self::recv).
     pub async fn recv_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
         match future::timeout(timeout, self.recv()).await {
@@ -92,10 +98,23 @@ impl WatchStream {
         }
     }
 
-    /// Waits until there is something, and takes all that is at hand, by reference: see
-    /// [`stream::WatchStream::recv_batch`].
+    /// Waits until at least one event is available and receives all available events, by
+    /// reference, as [`stream::WatchStream::recv_batch`] does.
     ///
-    /// Cancel safe: a future that is dropped has taken nothing.
+    /// Cancel safe: a dropped future has received nothing.
+    ///
+    /// ```
+    /// use kvwatch::async_std::WatchStream;
+    /// use kvwatch::{Builder, Change, Selector};
+    ///
+    /// # async_std::task::block_on(async {
+    /// let (mut publisher, hub) = Builder::new().spawn()?;
+    /// let mut events = WatchStream::new(hub.watch(Selector::all())?);
+    /// publisher.publish_batch([Change::put("a", "1"), Change::put("b", "2")])?;
+    /// assert_eq!(events.recv_batch().await?.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// As [`Watcher::recv_batch`].
@@ -103,23 +122,23 @@ impl WatchStream {
         self.stream.recv_batch().await
     }
 
-    /// The same watcher as a stream of batches.
+    /// Turns this into a stream of batches.
     pub fn batches(self) -> BatchStream {
         self.stream.batches()
     }
 
-    /// The watcher: its progress, its name, a [`Closer`](crate::Closer).
+    /// The watcher, for its progress, its id or a [`Closer`](crate::Closer).
     pub fn get_ref(&self) -> &Watcher {
         self.stream.get_ref()
     }
 
-    /// The watcher, to receive from it in another way. It may be mixed freely with this stream.
+    /// The watcher, for its other ways of receiving. They may be mixed freely with the stream.
     pub fn get_mut(&mut self) -> &mut Watcher {
         self.stream.get_mut()
     }
 
-    /// The watcher, with everything that was not taken yet: it can go on in another thread, task
-    /// or runtime.
+    /// Returns the watcher, with all events not yet received, for use on another thread, in
+    /// another task or in another runtime.
     pub fn into_inner(self) -> Watcher {
         self.stream.into_inner()
     }
@@ -151,8 +170,8 @@ impl FusedStream for WatchStream {
     }
 }
 
-/// Waits until everything up to `revision`, which may not be published yet, is in the queues of
-/// the watchers it concerns; this long at most.
+/// Waits until every event up to `revision` is in the queues of the watchers that match it, for at
+/// most `timeout`. The revision need not be published yet.
 ///
 /// Cancel safe: it only waits.
 ///
@@ -169,8 +188,8 @@ impl FusedStream for WatchStream {
 /// ```
 ///
 /// # Errors
-/// [`Timeout`](WaitError::Timeout), or [`Closed`](WaitError::Closed) where the engine stopped
-/// before that revision.
+/// [`Timeout`](WaitError::Timeout) if that takes longer; [`Closed`](WaitError::Closed) if the
+/// engine stops before that revision.
 pub async fn wait_for(hub: &Hub, revision: Revision, timeout: Duration) -> Result<(), WaitError> {
     future::timeout(timeout, hub.reached(revision))
         .await

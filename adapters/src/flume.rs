@@ -1,10 +1,10 @@
-//! A watcher forwarded into a flume channel: one watch shared by a pool of workers, or
-//! several watches in one receiver. Feature `flume`.
+//! Forwards watchers into flume channels, to share one watch among a pool of workers or to receive
+//! several watches from one channel. Feature `flume`.
 //!
-//! [`forward`] does it on a thread of the caller's, [`forward_async`] in a task of the caller's;
-//! none is started here. The channel is the caller's too, and its capacity the backpressure: while
-//! it is full the forwarding waits, the watcher falls behind and catches up from the history
-//! afterwards, and nothing is lost.
+//! [`forward`] runs on a thread of the caller, [`forward_async`] in a task of the caller; no thread
+//! and no task is started. The caller creates the channel, and its capacity is the backpressure:
+//! while the channel is full, forwarding waits and the watcher falls behind; afterwards the watcher
+//! catches up from the history. No event is lost by this.
 //!
 //! ```
 //! use kvwatch::flume::forward;
@@ -33,27 +33,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What comes out
+//! # Items
 //!
-//! Every receive of the channel is one [`Item`], in the watcher's order: an event; a lag, in its
-//! place; an end that nobody asked for, as the last item. A shutdown or a close is no item: the
-//! forwarding drops its sender, and the channel is disconnected when it was the last. Workers that
-//! share a receiver each get some of the items, and with the order between them is gone, as is the
-//! unity of a revision.
+//! Each message is one [`Item`], in the watcher's order: an event, or a lag between the events
+//! before and after it. An abnormal end is the last item. A shutdown or a close is not an item:
+//! forwarding drops its sender, and the channel is disconnected if that was the last sender.
+//! Workers that share the channel each get some of the items. There is no order between workers,
+//! and the events of one revision may go to different workers.
 //!
-//! # If the receivers are gone
+//! # If every receiver is dropped
 //!
-//! Then the forwarding ends with [`Undelivered`]: the watcher, and the item that the channel did
-//! not accept. It notices when it has the next item to send, or is polled for another reason;
-//! until then the watcher stays registered. What the channel had accepted is the channel's: items
-//! that lay in it when the last receiver went are gone with it, so whoever resumes goes by the
-//! last revision that was worked on
+//! Forwarding ends with [`Undelivered`], which returns the watcher and the item that the channel
+//! did not accept. Forwarding notices the disconnect when it sends the next item, or when it is
+//! polled for another reason; until then the watcher stays registered. Items that the channel had
+//! accepted are dropped with the last receiver. To process those again, start a new watch after
+//! the last revision that was processed
 //! ([`start_revision`](crate::WatchOptions::start_revision)).
 //!
-//! # One way of receiving
+//! # One way of receiving per receiver
 //!
-//! On one flume receiver do not both poll (`recv_async`, `stream`) and try or block (`try_recv`,
-//! `recv`): flume 0.12 loses wake-ups then. A clone of the receiver for each is fine.
+//! Do not mix polling (`recv_async`, `stream`) with trying or blocking (`try_recv`, `recv`) on one
+//! flume receiver: flume 0.12 loses wake-ups then. Use a clone of the receiver for each.
 
 use std::error::Error;
 use std::fmt;
@@ -67,21 +67,37 @@ use futures_core::future::FusedFuture;
 
 use crate::{EndReason, Event, RecvError, Watcher};
 
-/// What comes out of the channel: an event, a lag in its place, or an abnormal end.
+/// A message of the channel: an event, a lag, or an abnormal end.
 pub type Item = Result<Event, RecvError>;
 
-/// After so many items a poll lets other tasks run.
-const ITEMS_A_POLL: usize = 64;
+/// After this many items a poll lets other tasks run.
+const ITEMS_PER_POLL: usize = 64;
 
-/// Forwards what the watcher receives until its end, blocking while there is nothing to receive
-/// and while the channel is full. Returns why the watcher ended; if that was not normal, it was
-/// the last item too.
+/// Forwards a watcher until it ends. Blocks the thread while there is no event and while the
+/// channel is full. Returns why the watcher ended; an abnormal end was sent as the last item too.
 ///
-/// To stop it from elsewhere, take a [`Closer`](crate::Closer) of the watcher before; while it
-/// waits for room in the channel, it sees that once there is room, or no receiver.
+/// To stop it from another thread, take a [`Closer`](crate::Closer) from the watcher first. A
+/// forward that waits for room in a full channel stops when there is room, or when every receiver
+/// is dropped.
+///
+/// ```
+/// use kvwatch::flume::forward;
+/// use kvwatch::{Builder, Change, EndReason};
+///
+/// let (mut publisher, hub) = Builder::new().spawn()?;
+/// let watcher = hub.watch("a")?;
+/// publisher.publish(Change::put("a", "1"))?;
+/// drop(publisher);
+///
+/// let (sender, receiver) = flume::unbounded();
+/// assert_eq!(forward(watcher, sender)?, EndReason::ShutDown);
+/// let revisions: Vec<_> = receiver.iter().map(|item| item.unwrap().revision()).collect();
+/// assert_eq!(revisions, [1]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
-/// [`Undelivered`] once every receiver is gone.
+/// [`Undelivered`] if every receiver is dropped.
 pub fn forward(mut watcher: Watcher, sender: Sender<Item>) -> Result<EndReason, Undelivered> {
     while !sender.is_disconnected() {
         let item = watcher.recv();
@@ -101,7 +117,8 @@ pub fn forward(mut watcher: Watcher, sender: Sender<Item>) -> Result<EndReason, 
     Err(Undelivered::new(watcher, None))
 }
 
-/// The same as a future, for a task of any executor.
+/// Forwards a watcher as a future, on any executor. Completes with the result that [`forward`]
+/// would return. [`Forward`] describes its cancel safety.
 ///
 /// ```
 /// use kvwatch::flume::forward_async;
@@ -110,7 +127,7 @@ pub fn forward(mut watcher: Watcher, sender: Sender<Item>) -> Result<EndReason, 
 /// # futures::executor::block_on(async {
 /// let (mut publisher, hub) = Builder::new().spawn()?;
 /// let (sender, receiver) = flume::bounded(4);
-/// // Two watches in one receiver.
+/// // One receiver for two watches.
 /// let cats = forward_async(hub.watch(Selector::prefix("cat/"))?, sender.clone());
 /// let dogs = forward_async(hub.watch(Selector::prefix("dog/"))?, sender);
 /// publisher.publish(Change::put("cat/tom", ""))?;
@@ -141,26 +158,28 @@ fn end_of(item: &Item) -> Option<EndReason> {
     }
 }
 
-/// Forwards until the watcher's end: from [`forward_async`]. Completes as [`forward`] returns.
+/// A future that forwards a watcher until it ends: from [`forward_async`]. It yields to other tasks
+/// every 64 items, on any executor.
 ///
-/// It yields to other tasks every few dozen items, whatever the executor.
+/// - *If the channel is full:* the future waits, the watcher falls behind and catches up
+///   afterwards.
+/// - *If I am dropped:* the watcher and the item that waits for room are dropped.
+///   [`into_parts`](Self::into_parts) returns them instead.
+/// - *If every receiver is dropped:* the future completes with [`Undelivered`].
 ///
 /// # Cancel safety
 ///
-/// The item that waits for room in the channel is kept in here, not in a future of the poll. So
-/// `&mut forward` may be polled in `select!`, left, and polled again: nothing is lost, nothing is
-/// sent twice. To stop for good and go on with the watcher, take it apart with
-/// [`into_parts`](Self::into_parts). Dropped, it drops the watcher, and with that whatever was not
-/// sent, as dropping any watcher does.
+/// `&mut forward` may be polled in `select!`, left and polled again. No item is lost or sent twice,
+/// because the item that waits for room in the channel is part of this struct.
 #[must_use = "a future does nothing until it is polled"]
 #[derive(Debug)]
 pub struct Forward {
-    /// `None` once it is done.
+    /// `None` once the future has completed.
     parts: Option<Parts>,
 }
 
-/// A forwarding that was stopped: from [`Forward::into_parts`]. A [`Forward`] made of it goes on
-/// where it stopped.
+/// The parts of a [`Forward`] that was stopped: from [`Forward::into_parts`]. A [`Forward`] that is
+/// made from them continues where the first one stopped.
 ///
 /// ```
 /// use futures::{FutureExt, StreamExt};
@@ -175,7 +194,7 @@ pub struct Forward {
 ///     publisher.publish(Change::put("a", value))?;
 /// }
 /// publisher.flush(std::time::Duration::from_secs(5))?;
-/// assert!((&mut forward).now_or_never().is_none()); // the second waits for room
+/// assert!((&mut forward).now_or_never().is_none()); // The second event waits for room.
 ///
 /// let mut parts = forward.into_parts().unwrap();
 /// assert_eq!(receiver.recv_async().await??.revision(), 1);
@@ -190,20 +209,20 @@ pub struct Forward {
 #[must_use = "dropping this drops the watcher and the item that waits for room"]
 #[non_exhaustive]
 pub struct Parts {
-    /// The watcher, with everything that was not taken from it yet.
+    /// The watcher, with all events not yet received.
     pub watcher: Watcher,
-    /// The channel.
+    /// The sending half of the channel.
     pub sender: Sender<Item>,
-    /// The item before those, if the channel was full: it stands in the channel's line, from which
-    /// a receiver may take it at any moment. Await it, to know that it was taken. Dropped, it
-    /// leaves the line, unless it was taken before.
+    /// The item that waits for room in the channel, if the channel was full. It comes before all
+    /// events of `watcher`. A receiver may take it at any moment; the future completes once that
+    /// has happened. Dropping the future withdraws the item, unless a receiver has taken it.
     pub sending: Option<SendFut<'static, Item>>,
-    /// The watcher's end, which has been handed to the channel.
+    /// The abnormal end of the watcher, once it has been given to the channel.
     end: Option<EndReason>,
 }
 
 impl Forward {
-    /// Stops, with nothing lost. `None` once it is done.
+    /// Stops forwarding without losing an item. `None` if the future has completed.
     #[must_use]
     pub fn into_parts(self) -> Option<Parts> {
         self.parts
@@ -233,7 +252,7 @@ impl Future for Forward {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        for _ in 0..ITEMS_A_POLL {
+        for _ in 0..ITEMS_PER_POLL {
             let Some(parts) = &mut this.parts else {
                 return Poll::Pending;
             };
@@ -276,9 +295,27 @@ impl FusedFuture for Forward {
     }
 }
 
-/// Every receiver of the channel is gone: the watcher, and the item that was to be sent next.
+/// The error of forwarding: every receiver of the channel is dropped. It returns the watcher and the
+/// item that could not be sent.
+///
+/// ```
+/// use kvwatch::flume::forward;
+/// use kvwatch::{Builder, Change};
+///
+/// let (mut publisher, hub) = Builder::new().spawn()?;
+/// let watcher = hub.watch("a")?;
+/// publisher.publish(Change::put("a", "1"))?;
+///
+/// let (sender, receiver) = flume::bounded(1);
+/// drop(receiver);
+/// let (mut watcher, item) = forward(watcher, sender).unwrap_err().into_parts();
+/// // Nothing was received from the watcher, so there is no item.
+/// assert!(item.is_none());
+/// assert_eq!(watcher.recv()?.revision(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Undelivered {
-    /// Boxed, as an error should not make every result larger than it need be.
+    /// Boxed to keep every `Result` with this error small.
     parts: Box<(Watcher, Option<Item>)>,
 }
 
@@ -289,14 +326,14 @@ impl Undelivered {
         }
     }
 
-    /// What the channel did not accept, if there was something to send. What the watcher receives
-    /// next comes behind it.
+    /// The item that the channel did not accept, if there was one to send. It comes before all
+    /// events of the watcher.
     #[must_use]
     pub fn item(&self) -> Option<&Item> {
         self.parts.1.as_ref()
     }
 
-    /// The watcher, and what came before whatever it receives next.
+    /// Returns the watcher, and the item that comes before all of its events.
     pub fn into_parts(self) -> (Watcher, Option<Item>) {
         *self.parts
     }
@@ -313,7 +350,7 @@ impl fmt::Debug for Undelivered {
 
 impl fmt::Display for Undelivered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("every receiver of the channel is gone; the watcher goes on")
+        f.write_str("every receiver of the channel was dropped; the error returns the watcher")
     }
 }
 

@@ -1,9 +1,8 @@
-//! A watcher as a [`Stream`], for any executor: it needs none of them, and starts no task.
+//! A watcher as a [`Stream`], for any executor. It needs no runtime and starts no task.
 //!
 //! ```
 //! use futures::StreamExt;
-//! use kvwatch::stream::WatcherExt;
-//! use kvwatch::{Builder, Change, Selector};
+//! use kvwatch::{Builder, Change, Selector, WatcherExt};
 //!
 //! # futures::executor::block_on(async {
 //! let (mut publisher, hub) = Builder::new().spawn()?;
@@ -12,23 +11,23 @@
 //! drop(publisher);
 //!
 //! while let Some(event) = events.next().await {
-//!     println!("{:?}", event?);
+//!     assert_eq!(event?.key(), "app/a");
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # }).unwrap();
 //! ```
 //!
-//! What comes out of a stream is what comes out of a [`Watcher`], in the same order. A lag is an
-//! `Err` item in its place, and the stream goes on behind it. An end that nobody asked for
-//! ([`EndReason::is_normal`](crate::EndReason::is_normal) says which) is an `Err` item too, once;
-//! behind it, and behind a shutdown or a close, there is `None` for ever.
+//! A stream yields what its [`Watcher`] receives, in the same order. A lag is an `Err` item between
+//! the events before and after it, and the stream goes on. An abnormal end, one for which
+//! [`EndReason::is_normal`](crate::EndReason::is_normal) is false, is one `Err` item. After that
+//! item, and after a shutdown or a close, the stream yields `None` for ever.
 //!
 //! # Cancel safety
 //!
-//! Nothing is kept in a future or in the stream: an event leaves the watcher in the very poll
-//! that returns it. So every future and every `next()` here may be dropped at any time, in
-//! `select!` or elsewhere, and neither an event nor a lag is lost; and whoever polls next is the
-//! one that is woken, whatever task polled before.
+//! Every future of this module, and every `next()`, may be dropped at any time, in `select!` or
+//! elsewhere, without losing an event or a lag. An event leaves the watcher in the poll that
+//! returns it; neither the future nor the stream buffers one. Only the task that polled last is
+//! woken.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -41,11 +40,13 @@ use crate::{Batch, Event, Latest, RecvError, Watcher};
 
 /// A watcher as a stream of single events.
 ///
-/// - *If I am slow:* nobody else is delayed; the watcher falls behind and catches up from the
-///   history, as [`Watcher`] tells. A poll then reads one bounded step of the history at most.
-/// - *If I am dropped:* so is the watcher, and it is out of the registry at once.
-///   [`into_inner`](Self::into_inner) hands it back instead, with everything not yet taken.
-/// - *If the publisher is gone:* everything published comes first, then `None`.
+/// - *If I am slow:* neither the publisher nor another watcher is delayed. This watcher falls
+///   behind and catches up from the history, as [`Watcher`] describes; each poll then reads at
+///   most one bounded step of the history.
+/// - *If I am dropped:* the watcher is dropped with the stream and unregistered at once.
+///   [`into_inner`](Self::into_inner) returns the watcher instead, with all events not yet
+///   received.
+/// - *If the publisher is dropped:* the stream yields everything published, then `None`.
 ///
 /// ```
 /// use futures::StreamExt;
@@ -69,36 +70,36 @@ use crate::{Batch, Event, Latest, RecvError, Watcher};
 #[must_use = "a stream that is dropped unregisters its watcher"]
 pub struct WatchStream {
     watcher: Watcher,
-    /// The stream has said its last: an abnormal end was an item, or the end was `None`.
-    done: bool,
+    /// The stream has yielded its last item: an abnormal end, or `None` for a normal one.
+    terminated: bool,
 }
 
 impl WatchStream {
-    /// Nothing is taken from the watcher before it is polled.
+    /// Wraps a watcher. Nothing is taken from it before the first poll.
     pub fn new(watcher: Watcher) -> Self {
         Self {
             watcher,
-            done: false,
+            terminated: false,
         }
     }
 
-    /// Waits for the next event: like [`Watcher::recv`], without blocking.
+    /// Waits for the next event, as [`Watcher::recv`] does, without blocking the thread.
     ///
-    /// Cancel safe: a future that is dropped has taken nothing, and leaves a wake-up to whoever
-    /// receives next.
+    /// Cancel safe: a dropped future has received nothing, and the next receive gets the event.
     ///
     /// # Errors
-    /// As [`Watcher::recv`]: once the watcher has ended, [`RecvError::Closed`] always, whether
-    /// the end was normal or not.
+    /// As [`Watcher::recv`]. Once the watcher has ended, every call returns
+    /// [`RecvError::Closed`], for a normal and for an abnormal end.
     pub async fn recv(&mut self) -> Result<Event, RecvError> {
         poll_fn(|cx| self.watcher.poll_recv(cx)).await
     }
 
-    /// Waits until there is something, and takes all that is at hand, by reference: like
-    /// [`Watcher::recv_batch`], without blocking.
+    /// Waits until at least one event is available and receives all available events, by
+    /// reference, as [`Watcher::recv_batch`] does, without blocking the thread.
     ///
-    /// Cancel safe, as [`recv`](Self::recv) is. With the batch everything in it is handed out,
-    /// read or not; so read it before the next `.await` that may be cancelled.
+    /// Cancel safe: a dropped future has received nothing. A batch that was returned counts as
+    /// received, whether its events are read or not, so read it before the next `.await` that may
+    /// be cancelled.
     ///
     /// ```
     /// # use kvwatch::stream::WatchStream;
@@ -114,38 +115,67 @@ impl WatchStream {
     /// ```
     ///
     /// # Errors
-    /// As [`recv`](Self::recv). A lag never comes with events: it is between two batches.
+    /// As [`recv`](Self::recv). A lag is reported between two batches, never inside one.
     pub async fn recv_batch(&mut self) -> Result<Batch<'_>, RecvError> {
         poll_fn(|cx| self.watcher.poll_ready(cx)).await?;
-        // Does not block: there is something at hand, and it cannot go away.
+        // Does not block: an event is available, and only this borrow of the watcher can take it.
         self.watcher.recv_batch()
     }
 
-    /// The same watcher as a stream of batches.
+    /// Turns this into a stream of batches.
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use kvwatch::{Builder, Change, Selector, WatcherExt};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (mut publisher, hub) = Builder::new().spawn()?;
+    /// let mut batches = hub.watch(Selector::all())?.into_stream().batches();
+    /// publisher.publish_batch([Change::put("a", "1"), Change::delete("b")])?;
+    /// let batch = batches.next().await.unwrap()?;
+    /// assert_eq!([batch[0].key(), batch[1].key()], ["a", "b"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn batches(self) -> BatchStream {
         BatchStream { stream: self }
     }
 
-    /// The watcher: its progress, its name, a [`Closer`](crate::Closer).
+    /// The watcher, for its progress, its id or a [`Closer`](crate::Closer).
     pub fn get_ref(&self) -> &Watcher {
         &self.watcher
     }
 
-    /// The watcher, to receive from it in another way. It may be mixed freely with this stream.
+    /// The watcher, for its other ways of receiving. They may be mixed freely with the stream.
     pub fn get_mut(&mut self) -> &mut Watcher {
         &mut self.watcher
     }
 
-    /// The watcher, with everything that was not taken yet: it can go on in another thread, task
-    /// or runtime.
+    /// Returns the watcher, with all events not yet received, for use on another thread, in
+    /// another task or in another runtime.
+    ///
+    /// ```
+    /// use kvwatch::{Builder, Change, WatcherExt};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (mut publisher, hub) = Builder::new().spawn()?;
+    /// let mut events = hub.watch("a")?.into_stream();
+    /// publisher.publish_batch([Change::put("a", "1"), Change::put("a", "2")])?;
+    /// assert_eq!(events.recv().await?.value().unwrap(), "1");
+    ///
+    /// let mut watcher = events.into_inner();
+    /// assert_eq!(watcher.recv()?.value().unwrap(), "2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
     pub fn into_inner(self) -> Watcher {
         self.watcher
     }
 
-    /// What a receive returned, as an item of a stream.
-    fn item<T>(&mut self, received: Result<T, RecvError>) -> Option<Result<T, RecvError>> {
+    /// Turns the result of a receive into an item of the stream.
+    fn stream_item<T>(&mut self, received: Result<T, RecvError>) -> Option<Result<T, RecvError>> {
         if let Err(RecvError::Closed(reason)) = received {
-            self.done = true;
+            self.terminated = true;
             if reason.is_normal() {
                 return None;
             }
@@ -164,18 +194,18 @@ impl Stream for WatchStream {
     type Item = Result<Event, RecvError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.done {
+        if self.terminated {
             return Poll::Ready(None);
         }
         self.watcher
             .poll_recv(cx)
-            .map(|received| self.item(received))
+            .map(|received| self.stream_item(received))
     }
 }
 
 impl FusedStream for WatchStream {
     fn is_terminated(&self) -> bool {
-        self.done
+        self.terminated
     }
 }
 
@@ -183,17 +213,17 @@ impl fmt::Debug for WatchStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchStream")
             .field("watcher", &self.watcher)
-            .field("done", &self.done)
+            .field("terminated", &self.terminated)
             .finish()
     }
 }
 
-/// A watcher as a stream of batches: whole revisions, in order, none of them empty. From
-/// [`WatchStream::batches`].
+/// A watcher as a stream of batches: from [`WatchStream::batches`]. A batch is never empty, holds
+/// whole revisions and keeps their order.
 ///
-/// Everything that [`WatchStream`] says of a slow, dropped or ended watcher holds here too. Each
-/// batch is collected into a `Vec`, which its user may keep; [`WatchStream::recv_batch`] lends
-/// it without that.
+/// A slow consumer, dropping the stream and the end of the watcher have the same effects as for
+/// [`WatchStream`]. Each batch is collected into a `Vec` of its own;
+/// [`WatchStream::recv_batch`] lends a batch without that allocation.
 ///
 /// ```
 /// use futures::StreamExt;
@@ -215,12 +245,12 @@ pub struct BatchStream {
 }
 
 impl BatchStream {
-    /// The watcher: its progress, its name, a [`Closer`](crate::Closer).
+    /// The watcher, for its progress, its id or a [`Closer`](crate::Closer).
     pub fn get_ref(&self) -> &Watcher {
         self.stream.get_ref()
     }
 
-    /// The watcher, with everything that was not taken yet.
+    /// Returns the watcher, with all events not yet received.
     pub fn into_inner(self) -> Watcher {
         self.stream.into_inner()
     }
@@ -231,29 +261,28 @@ impl Stream for BatchStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let stream = &mut self.stream;
-        if stream.done {
+        if stream.terminated {
             return Poll::Ready(None);
         }
         let polled = stream.watcher.poll_recv_batch(cx);
         let owned = polled.map_ok(|batch| batch.iter().map(|event| event.to_event()).collect());
-        owned.map(|received| stream.item(received))
+        owned.map(|received| stream.stream_item(received))
     }
 }
 
 impl FusedStream for BatchStream {
     fn is_terminated(&self) -> bool {
-        self.stream.done
+        self.stream.terminated
     }
 }
 
-/// Makes a stream of a watcher where it was registered.
+/// Turns a watcher into a stream, or into a [`Latest`].
 pub trait WatcherExt {
-    /// This watcher as a stream for any executor. With tokio, take
-    /// `kvwatch::tokio::WatchStream` instead: it takes part in tokio's scheduling.
+    /// Turns this watcher into a stream for any executor. In a tokio program use
+    /// `kvwatch::tokio::WatchStream` instead, which takes part in tokio's cooperative scheduling.
     ///
     /// ```
-    /// use kvwatch::Builder;
-    /// use kvwatch::stream::WatcherExt;
+    /// use kvwatch::{Builder, WatcherExt};
     ///
     /// let (_publisher, hub) = Builder::new().spawn()?;
     /// let events = hub.watch("app/a")?.into_stream();
@@ -262,12 +291,11 @@ pub trait WatcherExt {
     /// ```
     fn into_stream(self) -> WatchStream;
 
-    /// This watcher with only the newest event of each key, for consumers that cannot keep up:
-    /// for blocking code, and as a stream.
+    /// Turns this watcher into one that delivers only the newest event of each key, for consumers
+    /// that cannot keep up. It serves blocking code, and async code as a stream.
     ///
     /// ```
-    /// use kvwatch::stream::WatcherExt;
-    /// use kvwatch::{Builder, Change};
+    /// use kvwatch::{Builder, Change, WatcherExt};
     ///
     /// let (mut publisher, hub) = Builder::new().spawn()?;
     /// let mut latest = hub.watch("app/a")?.latest();
