@@ -3,8 +3,7 @@
 //! async-std is discontinued (RUSTSEC-2025-0052), and its authors recommend smol. This module is
 //! for programs that still use async-std. Its `Stream` is the one of [`futures_core`], so
 //! [`BatchStream`] and [`AsyncPublisher`] are re-exports of the types for any executor;
-//! [`WatchStream`] adds a timeout. Programs on smol use [`stream`](crate::stream) and do not need
-//! this module.
+//! [`WatchStream`] adds a timeout. Programs on smol use [`stream`] and do not need this module.
 //!
 //! async-std does not limit how long a task runs between two yields. A task that receives from a
 //! watcher that is never empty has to yield by itself.
