@@ -7,13 +7,13 @@ use std::process::{Command, ExitCode};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::runtime;
 
-use crate::peer::Stage;
+use crate::peer::Setup;
+use crate::peers::Peers;
 use crate::progress::OUTSTANDING;
 use crate::report::Report;
-use crate::roster::Roster;
 use crate::workloads::{Scale, Workload};
 
-/// Measures kvwatch beside its peers and says which goals are met.
+/// Measures kvwatch beside its peers, and reports which goals are met.
 #[derive(Debug, Parser)]
 #[command(
     name = "bench",
@@ -21,61 +21,64 @@ use crate::workloads::{Scale, Workload};
     args_conflicts_with_subcommands = true
 )]
 struct Args {
-    /// What is measured; all of it where nothing is named
+    /// The workloads to measure; all of them if none is named
     #[arg(value_enum)]
     workloads: Vec<Workload>,
-    /// How many rounds, of which the median is taken
+    /// The number of rounds; the table shows their median
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// Where the table (Markdown, JSON) and the plots (SVG) go
+    /// The folder for the table (Markdown and JSON) and the plots (SVG)
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
-    /// Only these peers, by their names in the table: to profile one
+    /// Measure only this peer, by its name in the table (may be repeated)
     #[arg(long)]
     peer: Vec<String>,
-    /// A tenth of the work and no more than 100,000 watchers: to try the harness, not to judge by
+    /// A tenth of the events and at most 100,000 watchers: a trial run, whose figures do not count
     #[arg(long)]
     quick: bool,
+    /// Passed by `cargo bench`, and ignored
+    #[arg(long, hide = true)]
+    bench: bool,
     #[command(subcommand)]
     child: Option<Child>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Child {
-    /// Puts one entrant to work once and prints what it read
+    /// Runs one case once and prints its readings
     #[command(name = CHILD, hide = true)]
-    Entrant {
+    Case {
         #[arg(value_enum)]
         workload: Workload,
-        /// Which of the workload's heats
-        heat: usize,
-        /// Which of the heat's entrants
-        entrant: usize,
+        /// The index of the workload's group
+        group: usize,
+        /// The index of the group's case
+        case: usize,
         #[arg(long)]
         quick: bool,
     },
 }
 
-/// The subcommand under which this program runs itself for each measurement: in one process, what
-/// the peers before have left in the allocator counted, by up to a half.
-const CHILD: &str = "entrant";
+/// The subcommand under which this program runs itself for each measurement. In one process, the
+/// state in which one peer leaves the allocator would change the figures of the next.
+const CHILD: &str = "case";
 
-/// Runs what the command line asks for.
+/// Runs the program with the arguments of this process.
 #[must_use]
-pub fn run(roster: Roster) -> ExitCode {
+pub fn run(peers: Peers) -> ExitCode {
     let args = Args::parse();
-    let done = match args.child {
-        Some(Child::Entrant {
+    let result = match args.child {
+        Some(Child::Case {
             workload,
-            heat,
-            entrant,
+            group,
+            case,
             quick,
-        }) => measure_one(&roster, workload, (heat, entrant), quick),
-        None => roster
+        }) => run_case(&peers, workload, (group, case), quick),
+        None => peers
             .only(&args.peer)
-            .and_then(|roster| measure(&roster, &args)),
+            .and_then(|peers| run_groups(&peers, &args)),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
@@ -84,79 +87,85 @@ pub fn run(roster: Roster) -> ExitCode {
     }
 }
 
-/// The child's work.
-fn measure_one(
-    roster: &Roster,
+/// Runs one case in this process, the child.
+fn run_case(
+    peers: &Peers,
     workload: Workload,
-    (heat, entrant): (usize, usize),
+    (group, case): (usize, usize),
     quick: bool,
 ) -> Result<(), String> {
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .build()
-        .map_err(|error| format!("no tokio runtime: {error}"))?;
-    let stage = Stage {
+        .map_err(|error| format!("cannot start a tokio runtime: {error}"))?;
+    let setup = Setup {
         runtime: runtime.handle().clone(),
-        // A marker may be under way beside what is counted.
-        room: 2 * OUTSTANDING,
+        // Twice as many, because a peer may queue markers of its own beside the events.
+        capacity: 2 * OUTSTANDING,
     };
-    let heats = workload.heats(Scale { quick });
-    let heat = heats.get(heat).ok_or("there is no such heat")?;
-    let entrant = heat.entrants.get(entrant);
-    let entrant = entrant.ok_or("there is no such entrant")?;
-    let readings = roster.run(entrant.peer, &entrant.job, &stage);
+    let groups = workload.groups(Scale { quick });
+    let group = groups.get(group).ok_or("there is no such group")?;
+    let case = group.cases.get(case).ok_or("there is no such case")?;
+    let readings = peers.run(case.peer, &case.job, &setup);
     for reading in readings.ok_or("there is no such peer")? {
         println!("{reading}");
     }
     Ok(())
 }
 
-/// The parent's side of it.
-fn ask_child(arguments: &[&str]) -> Result<Vec<f64>, String> {
-    let program = env::current_exe().map_err(|error| format!("where am I? {error}"))?;
+/// Runs one case in a child process, and returns its readings.
+fn run_in_child(arguments: &[&str]) -> Result<Vec<f64>, String> {
+    let program =
+        env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let output = Command::new(program)
         .arg(CHILD)
         .args(arguments)
         .output()
-        .map_err(|error| format!("this program cannot be started: {error}"))?;
+        .map_err(|error| format!("cannot start this program: {error}"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{} failed: {said}", arguments.join(" ")));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{} failed: {stderr}", arguments.join(" ")));
     }
     String::from_utf8_lossy(&output.stdout)
         .split_whitespace()
         .map(|reading| {
             let parsed = reading.parse();
-            parsed.map_err(|error| format!("{reading:?} is no reading: {error}"))
+            parsed.map_err(|error| format!("{reading:?} is not a reading: {error}"))
         })
         .collect()
 }
 
-fn measure(roster: &Roster, args: &Args) -> Result<(), String> {
+fn run_groups(peers: &Peers, args: &Args) -> Result<(), String> {
     let scale = Scale { quick: args.quick };
     let workloads = match &args.workloads[..] {
-        [] => Workload::value_variants(),
-        some => some,
+        [] => {
+            eprintln!(
+                "measuring every workload; w1 as an argument measures that one, --help lists \
+                 workloads and options"
+            );
+            Workload::value_variants()
+        }
+        named => named,
     };
     let rounds = usize::from(args.rounds);
     let mut report = Report::new(rounds, args.quick);
     for workload in workloads {
         let value = workload.to_possible_value().expect("none is skipped");
-        for (number, heat) in workload.heats(scale).iter().enumerate() {
-            if let Some(row) = heat.rows.first() {
-                eprintln!("{}: {} ...", heat.workload, row.what);
+        for (index, group) in workload.groups(scale).iter().enumerate() {
+            if let Some(row) = group.rows.first() {
+                eprintln!("{}: {} ...", group.workload, row.name);
             }
-            let lines = heat.run(roster, rounds, |entrant| {
-                let (heat, entrant) = (number.to_string(), entrant.to_string());
-                let mut arguments = vec![value.get_name(), &heat, &entrant];
+            let rows = group.run(peers, rounds, |case| {
+                let (group, case) = (index.to_string(), case.to_string());
+                let mut arguments = vec![value.get_name(), &group, &case];
                 arguments.extend(args.quick.then_some("--quick"));
-                ask_child(&arguments)
+                run_in_child(&arguments)
             })?;
-            report.extend(lines);
+            report.extend(rows);
         }
     }
-    println!("{}", report.markdown(roster));
-    let written = report.write(roster, &args.out)?;
+    println!("{}", report.markdown(peers));
+    let written = report.write(peers, &args.out)?;
     for path in written {
         eprintln!("wrote {}", path.display());
     }

@@ -1,38 +1,42 @@
 //! Measurements of kvwatch beside its peers, in one run.
 //!
 //! ```text
-//!   workloads   which heats are run: jobs, entrants, goals          w1 .. w7, growth
+//!   workloads   the comparison groups of w1 .. w7, growth, memory: cases, rows, goals
 //!      │
-//!    heat       rounds in which the entrants take turns; medians
+//!    group      runs its cases in interleaved rounds and takes medians
 //!      │
-//!    jobs       one way to put a peer to work, and what is read off it
+//!    jobs       the ways to drive a peer, and the readings that each returns
 //!      │
-//!    peers      kvwatch, the other watch engines, and raw channels behind one face
+//!    peers      kvwatch, other watch engines and raw channels, behind one trait
 //!      │
-//!   report      the table, as text, Markdown and JSON, and the plots
+//!   report      the table as text, Markdown and JSON, and the plots
 //! ```
 //!
-//! Rules that hold everywhere: keys of 16 bytes and values of 64, each allocated by itself, before
-//! the clock starts; at most [`OUTSTANDING`] events under way; every receiver asserts that it got
-//! each event, in order; a figure is the median of its rounds. Where one watcher, one watcher a key or
-//! the publisher's own time is measured, what a peer keeps has been filled before.
+//! These rules hold for every measurement:
 //!
-//! [`cli::run`] is all of it. A peer that needs more than this workspace wants to build with lives
-//! in a package of its own, implements [`Peer`] and joins the [`Roster`].
+//! * Keys have 16 bytes and values 64. Each is allocated separately, before the clock starts.
+//! * At most [`OUTSTANDING`] events are published and not yet received.
+//! * Every receiver asserts that it gets each event, in order.
+//! * A figure is the median over all rounds.
+//! * The jobs with one watcher, with one watcher per key and of the publisher's own time fill the
+//!   peer's buffers before the clock starts.
+//!
+//! [`cli::run`] is the whole program. A peer whose dependencies this workspace does not want to
+//! build has a package of its own, implements [`Peer`] and joins the list with [`Peers::with`].
 
 pub mod cli;
-mod figures;
-mod heat;
+mod events;
+mod group;
 mod jobs;
-mod load;
 mod peer;
 pub mod peers;
 mod progress;
 mod report;
-mod roster;
+mod row;
+mod statistics;
 mod workloads;
 
-pub use load::Event;
-pub use peer::{Hub, Input, Output, Peer, Stage, Watch};
+pub use events::Event;
+pub use peer::{Hub, Input, Output, Peer, Setup, Watch};
+pub use peers::Peers;
 pub use progress::OUTSTANDING;
-pub use roster::Roster;

@@ -1,4 +1,4 @@
-//! The face behind which every peer is measured.
+//! The traits through which every peer is measured.
 
 use std::future::Future;
 use std::thread;
@@ -6,18 +6,18 @@ use std::thread;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use crate::load::Event;
+use crate::events::Event;
 
-/// What a peer finds when it is set up.
+/// The environment in which a peer is opened.
 #[derive(Debug)]
-pub struct Stage {
-    /// For tasks of the peer's own, and for receivers that are tasks: two workers.
+pub struct Setup {
+    /// A runtime with two workers, for the peer's own tasks and for receivers that are tasks.
     pub runtime: Handle,
-    /// How many events must find room in each queue there is.
-    pub room: usize,
+    /// The number of events that each of the peer's queues must hold.
+    pub capacity: usize,
 }
 
-/// What is watched.
+/// The keys that a watcher selects.
 #[derive(Clone, Debug)]
 pub enum Watch {
     /// One key.
@@ -27,7 +27,7 @@ pub enum Watch {
 }
 
 impl Watch {
-    /// Whether it concerns this key: for peers whose receivers must look themselves.
+    /// Whether it selects this key: for peers whose receivers filter the events themselves.
     #[must_use]
     pub fn matches(&self, key: &[u8]) -> bool {
         match self {
@@ -37,39 +37,40 @@ impl Watch {
     }
 }
 
-/// A watch engine, or a channel, in one configuration.
+/// A watch engine or a channel, in one configuration.
 pub trait Peer: Send + Sync + 'static {
-    /// Where events go in.
+    /// The publishing end.
     type Input: Input;
-    /// Where watches are registered.
+    /// The end that registers watches.
     type Hub: Hub<Output = Self::Output>;
-    /// Where events come out.
+    /// The receiving end of one watch.
     type Output: Output;
 
-    /// As the table calls it.
+    /// Its name in the table.
     fn name(&self) -> &'static str;
 
-    /// A fresh one. It is taken down by dropping all of it.
-    fn open(&self, stage: &Stage) -> (Self::Input, Self::Hub);
+    /// Starts a fresh instance. Dropping all of its ends stops it.
+    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub);
 
-    /// By how much the peer is too slow for the usual number of events.
-    fn slowness(&self) -> usize {
+    /// Divides the usual number of events, for a peer that is too slow for it.
+    fn event_divisor(&self) -> usize {
         1
     }
 
-    /// What finding the watchers of a key takes, in ns, where `prefixes` are watched and each of
-    /// the `keys` is below one of them. `None` where it does not find them by an index.
-    fn prefix_lookup(&self, _stage: &Stage, _prefixes: &[Bytes], _keys: &[Bytes]) -> Option<f64> {
+    /// The time to look up the watchers of a key, in ns, while `prefixes` are watched and each of
+    /// the `keys` is below one of them. `None` for a peer that has no index of watchers.
+    fn prefix_lookup(&self, _setup: &Setup, _prefixes: &[Bytes], _keys: &[Bytes]) -> Option<f64> {
         None
     }
 }
 
-/// Where events go in.
+/// The publishing end of a peer.
 pub trait Input: Send {
-    /// Publishes one. To be inlined: an event that is handed on in memory instead stalls for 8 ns.
+    /// Publishes one event. Implementations are `#[inline]`, because passing an event through
+    /// memory stalls the publisher.
     fn publish(&mut self, event: Event);
 
-    /// Publishes several, in the peer's cheapest way, and leaves the vector empty.
+    /// Publishes several events by the peer's cheapest method, and leaves the vector empty.
     fn publish_chunk(&mut self, events: &mut Vec<Event>) {
         for event in events.drain(..) {
             self.publish(event);
@@ -77,22 +78,24 @@ pub trait Input: Send {
     }
 }
 
-/// Where watches are registered.
+/// The end of a peer that registers watches.
 pub trait Hub: Send + Sync {
-    /// What a registration returns.
+    /// The receiving end of one watch.
     type Output: Output;
 
-    /// Registers a watch for what is published from now on.
+    /// Registers a watch for all events published from now on.
     fn watch(&self, watch: Watch) -> Self::Output;
 }
 
-/// Where one watch's events come out. Every method returns events' numbers, and panics where the
-/// peer says that it lost something.
+/// The receiving end of one watch.
+///
+/// Each method returns the [`seq`](Event::seq) of events, and panics if the peer reports a loss.
 pub trait Output: Send + 'static {
-    /// The next if it is there.
+    /// Takes the next event, if there is one.
     fn try_recv(&mut self) -> Option<u64>;
 
-    /// Waits on this thread. Peers that cannot wait try until it is there.
+    /// Blocks this thread until the next event. The default polls, for peers without a blocking
+    /// receive.
     fn recv(&mut self) -> u64 {
         loop {
             match self.try_recv() {
@@ -102,7 +105,7 @@ pub trait Output: Send + 'static {
         }
     }
 
-    /// Waits as a task. Peers that cannot wait so try until it is there.
+    /// Waits for the next event. The default polls, for peers without an async receive.
     fn recv_async(&mut self) -> impl Future<Output = u64> + Send {
         async {
             loop {
@@ -114,7 +117,7 @@ pub trait Output: Send + 'static {
         }
     }
 
-    /// Takes what is there, in the peer's cheapest way.
+    /// Takes all events that are queued, by the peer's cheapest method.
     fn drain(&mut self, each: &mut impl FnMut(u64)) {
         while let Some(seq) = self.try_recv() {
             each(seq);

@@ -1,12 +1,16 @@
-//! The peers that this workspace can build: kvwatch in its configurations, other watch engines,
-//! and raw channels, which match nothing and have one receiver: a limit, not a rival.
+//! The peers: kvwatch in several configurations, other watch engines, and raw channels.
+//!
+//! A raw channel matches no keys and has one receiver. It is an upper bound, not a competitor.
 
 mod async_broadcast;
 mod broadcast;
 mod kvwatch;
+pub mod names;
 mod pipe;
 mod raw;
 mod sled;
+
+use std::fmt;
 
 pub use self::async_broadcast::AsyncBroadcast;
 pub use broadcast::{Broadcast, Shared};
@@ -15,32 +19,88 @@ pub use pipe::Pipe;
 pub use raw::{Crossbeam, Flume, Rtrb, TokioMpsc};
 pub use sled::Sled;
 
-/// The names under which the table knows them.
-pub mod names {
-    /// In its default configuration.
-    pub const OURS: &str = "kvwatch";
-    /// Without a history.
-    pub const OURS_NO_HISTORY: &str = "kvwatch, history(0)";
-    /// Never dispatching on the publisher's thread.
-    pub const OURS_NOT_INLINE: &str = "kvwatch, inline(false)";
-    /// The watch engine of d-engine-core, in a package of its own.
-    pub const D_ENGINE: &str = "d-engine";
-    /// tokio's broadcast of events by value.
-    pub const BROADCAST: &str = "broadcast";
-    /// tokio's broadcast of shared events.
-    pub const BROADCAST_ARC: &str = "broadcast Arc";
-    /// async-broadcast of events by value.
-    pub const ASYNC_BROADCAST: &str = "async-broadcast";
-    /// sled's `watch_prefix`.
-    pub const SLED: &str = "sled";
-    /// A ring without any wait.
-    pub const RTRB: &str = "rtrb";
-    /// A crossbeam channel.
-    pub const CROSSBEAM: &str = "crossbeam";
-    /// A flume channel.
-    pub const FLUME: &str = "flume";
-    /// A tokio channel.
-    pub const TOKIO_MPSC: &str = "tokio mpsc";
-    /// crossbeam by value, gathered into segments, flume.
-    pub const PIPE: &str = "pipe";
+use crate::events::Event;
+use crate::jobs::Job;
+use crate::peer::{Peer, Setup};
+
+/// A [`Peer`] as a trait object.
+trait AnyPeer {
+    fn name(&self) -> &'static str;
+    fn run(&self, job: &Job, setup: &Setup) -> Vec<f64>;
+}
+
+impl<P: Peer> AnyPeer for P {
+    fn name(&self) -> &'static str {
+        Peer::name(self)
+    }
+
+    fn run(&self, job: &Job, setup: &Setup) -> Vec<f64> {
+        job.run(self, setup)
+    }
+}
+
+/// The peers that are measured.
+pub struct Peers(Vec<Box<dyn AnyPeer>>);
+
+impl Peers {
+    /// All peers that this workspace builds.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self(Vec::new())
+            .with(Kvwatch::by_default())
+            .with(Kvwatch::without_history())
+            .with(Kvwatch::not_inline())
+            .with(Broadcast::<Event>::default())
+            .with(Broadcast::<Shared>::default())
+            .with(AsyncBroadcast)
+            .with(Sled)
+            .with(Rtrb)
+            .with(Crossbeam)
+            .with(Flume)
+            .with(TokioMpsc)
+            .with(Pipe)
+    }
+
+    /// Adds a peer.
+    #[must_use]
+    pub fn with(mut self, peer: impl Peer) -> Self {
+        self.0.push(Box::new(peer));
+        self
+    }
+
+    /// Keeps the peers with these names, or all of them if there are no names.
+    ///
+    /// # Errors
+    /// If there is no peer with one of the names.
+    pub(crate) fn only(mut self, names: &[String]) -> Result<Self, String> {
+        if let Some(unknown) = names.iter().find(|name| !self.contains(name)) {
+            return Err(format!("unknown peer {unknown:?}; the peers are {self:?}"));
+        }
+        if !names.is_empty() {
+            self.0
+                .retain(|peer| names.iter().any(|name| name == peer.name()));
+        }
+        Ok(self)
+    }
+
+    fn find(&self, name: &str) -> Option<&dyn AnyPeer> {
+        let found = self.0.iter().find(|peer| peer.name() == name);
+        found.map(|peer| &**peer)
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// Runs the job with this peer once, and returns its readings; `None` if there is no such peer.
+    pub(crate) fn run(&self, name: &str, job: &Job, setup: &Setup) -> Option<Vec<f64>> {
+        Some(self.find(name)?.run(job, setup))
+    }
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|peer| peer.name());
+        f.debug_list().entries(names).finish()
+    }
 }

@@ -1,115 +1,125 @@
-//! How far the receivers are: so that no more is under way than is allowed.
+//! Limits the number of events under way: the receivers report how far they are, and the publisher
+//! waits for them.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// No more events than these are under way: every peer has room for them, so none is lost.
+/// The maximum number of events that are published and not yet received by all. Every peer has
+/// capacity for them, so none is lost.
 pub const OUTSTANDING: usize = 8192;
 
-/// After this long without progress something is lost or hangs.
+/// After this long without progress, an event is lost or the peer hangs.
 const HANG: Duration = Duration::from_secs(60);
 
-/// A receiver says how far it is this often: saying so for each event would make every peer pay
-/// for a cache line that two threads fight over.
+/// A receiver reports its position once in this many events. A report for each event would add
+/// contention on a cache line to every peer's cost.
 pub(crate) const STRIDE: u64 = 64;
 
-/// On cache lines of its own.
+/// The last event that a receiver has reported, on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Seen(AtomicU64);
+struct Position(AtomicU64);
 
-/// What each receiver has got.
+/// The position of each receiver.
 ///
-/// The publisher says what it waits for and looks then; a receiver says what it got and looks
-/// then; all of it SeqCst, so one of them sees the other. Waiting is parking: on two cores a
-/// publisher that tries again and again takes the time of those that it waits for.
+/// The publisher stores the event that it awaits and then loads the positions. A receiver stores
+/// its position and then loads the awaited event. All of these are `SeqCst`, so at least one of the
+/// two sees the other's store. The publisher parks instead of spinning: with few cores, a spinning
+/// publisher would take CPU time from the receivers that it waits for.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    seen: Box<[Seen]>,
-    /// The last event that each of them will get.
+    positions: Box<[Position]>,
+    /// The last event that each receiver will get.
     last: u64,
-    /// What the publisher waits for.
-    wanted: AtomicU64,
+    /// The event that the publisher awaits, or [`NONE`].
+    awaited: AtomicU64,
     publisher: Thread,
 }
 
-/// The publisher waits for nothing.
-const NOTHING: u64 = u64::MAX;
+/// The publisher awaits no event.
+const NONE: u64 = u64::MAX;
 
 impl Progress {
-    /// To be called by the publisher's thread.
+    /// Must be called on the publisher's thread.
     pub(crate) fn new(receivers: usize, last: u64) -> Self {
         Self {
-            seen: (0..receivers).map(|_| Seen::default()).collect(),
+            positions: (0..receivers).map(|_| Position::default()).collect(),
             last,
-            wanted: AtomicU64::new(NOTHING),
+            awaited: AtomicU64::new(NONE),
             publisher: thread::current(),
         }
     }
 
-    /// From a receiver: it got this one, and all before it.
+    /// Called by a receiver that has got `seq` and everything before. Reports every [`STRIDE`]th
+    /// event and the last.
     pub(crate) fn got(&self, receiver: usize, seq: u64) {
         if seq.is_multiple_of(STRIDE) || seq == self.last {
-            self.got_now(receiver, seq);
+            self.report(receiver, seq);
         }
     }
 
-    /// The same, told at once.
-    pub(crate) fn got_now(&self, receiver: usize, seq: u64) {
-        self.seen[receiver].0.store(seq, SeqCst);
-        let wanted = self.wanted.load(SeqCst);
-        if seq >= wanted && self.all_got(wanted) {
+    /// Called by a receiver that has got `seq` and everything before. Reports it at once.
+    pub(crate) fn report(&self, receiver: usize, seq: u64) {
+        self.positions[receiver].0.store(seq, SeqCst);
+        let awaited = self.awaited.load(SeqCst);
+        if seq >= awaited && self.all_got(awaited) {
             self.publisher.unpark();
         }
     }
 
     fn all_got(&self, seq: u64) -> bool {
-        self.seen.iter().all(|seen| seen.0.load(SeqCst) >= seq)
+        let mut positions = self.positions.iter();
+        positions.all(|position| position.0.load(SeqCst) >= seq)
     }
 
-    /// What all of them have got.
-    fn least(&self) -> u64 {
-        let seen = self.seen.iter().map(|seen| seen.0.load(SeqCst));
-        seen.min().expect("there are receivers")
+    /// The position of the slowest receiver.
+    fn slowest(&self) -> u64 {
+        let positions = self.positions.iter();
+        let slowest = positions.map(|position| position.0.load(SeqCst)).min();
+        slowest.expect("there are receivers")
     }
 
-    /// Waits until all have got this one.
+    /// Waits until all receivers have got this event.
     ///
     /// # Panics
-    /// If that does not happen: events were lost.
+    /// If that does not happen within a minute: events were lost.
     pub(crate) fn wait_for(&self, seq: u64) {
         let deadline = Instant::now() + HANG;
-        self.wanted.store(seq, SeqCst);
+        self.awaited.store(seq, SeqCst);
         while !self.all_got(seq) {
             let left = deadline.checked_duration_since(Instant::now());
             thread::park_timeout(left.unwrap_or_else(|| panic!("event {seq} never arrived")));
         }
-        self.wanted.store(NOTHING, SeqCst);
+        self.awaited.store(NONE, SeqCst);
     }
 }
 
-/// The publisher's side: lets through what keeps within [`OUTSTANDING`].
+/// The publisher's flow control: keeps the events under way within [`OUTSTANDING`].
 #[derive(Debug)]
 pub(crate) struct Window<'a> {
     progress: &'a Progress,
-    /// What had been got by all when it was last asked.
-    least: u64,
+    /// The position of the slowest receiver when the publisher last waited.
+    slowest: u64,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(progress: &'a Progress) -> Self {
-        Self { progress, least: 0 }
+        Self {
+            progress,
+            slowest: 0,
+        }
     }
 
     /// Waits until `seq` may be published.
-    pub(crate) fn admit(&mut self, seq: u64) {
-        if seq > self.least + OUTSTANDING as u64 {
-            // For more than one event's room, so that it need not wait again at once.
-            let enough = (seq - OUTSTANDING as u64 / 2) / STRIDE * STRIDE;
-            self.progress.wait_for(enough);
-            self.least = self.progress.least();
+    pub(crate) fn wait_until_open(&mut self, seq: u64) {
+        if seq > self.slowest + OUTSTANDING as u64 {
+            // Waits until half of the window is free, not just one place: otherwise the next
+            // publish would wait again.
+            let half = (seq - OUTSTANDING as u64 / 2) / STRIDE * STRIDE;
+            self.progress.wait_for(half);
+            self.slowest = self.progress.slowest();
         }
     }
 }

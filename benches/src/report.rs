@@ -1,4 +1,4 @@
-//! What came out: a table as text and Markdown, everything as JSON, and plots.
+//! The results: a table as text and Markdown, all readings as JSON, and plots.
 
 mod json;
 mod plots;
@@ -8,13 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crate::heat::Line;
-use crate::roster::Roster;
+use crate::peers::Peers;
+use crate::row::Row;
 
-/// The lines of all heats.
+/// The rows of all groups.
 #[derive(Debug)]
 pub(crate) struct Report {
-    lines: Vec<Line>,
+    rows: Vec<Row>,
     rounds: usize,
     quick: bool,
 }
@@ -22,49 +22,49 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn new(rounds: usize, quick: bool) -> Self {
         Self {
-            lines: Vec::new(),
+            rows: Vec::new(),
             rounds,
             quick,
         }
     }
 
-    pub(crate) fn extend(&mut self, lines: Vec<Line>) {
-        self.lines.extend(lines);
+    pub(crate) fn extend(&mut self, rows: Vec<Row>) {
+        self.rows.extend(rows);
     }
 
-    /// The table, aligned so that it reads as text too.
-    pub(crate) fn markdown(&self, roster: &Roster) -> String {
+    /// The table, with aligned columns so that it reads as plain text too.
+    pub(crate) fn markdown(&self, peers: &Peers) -> String {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let quick = if self.quick {
-            " A quick run: not to judge by."
+            " This was a quick run: its figures do not count."
         } else {
             ""
         };
         format!(
-            "Medians over {} rounds on {cores} cores; in each round all peers of a line took their \
+            "Medians over {} rounds on {cores} cores; in each round all peers of a row took their \
              turn.{quick}\n\n{}",
             self.rounds,
-            table::markdown(&self.lines, roster)
+            table::markdown(&self.rows, peers)
         )
     }
 
-    /// Writes everything into a folder, and returns what was written.
+    /// Writes all files into a folder, and returns their paths.
     ///
     /// # Errors
-    /// The path that could not be written, and why.
-    pub(crate) fn write(&self, roster: &Roster, folder: &Path) -> Result<Vec<PathBuf>, String> {
+    /// Names the path that could not be written, and the cause.
+    pub(crate) fn write(&self, peers: &Peers, folder: &Path) -> Result<Vec<PathBuf>, String> {
         let failed = |path: &Path, error: std::io::Error| {
             format!("cannot write {}: {error}", path.display())
         };
         fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
         let mut files = vec![
-            ("bench.md".to_owned(), self.markdown(roster)),
+            ("bench.md".to_owned(), self.markdown(peers)),
             (
                 "bench.json".to_owned(),
-                json::render(&self.lines, self.rounds, self.quick),
+                json::render(&self.rows, self.rounds, self.quick),
             ),
         ];
-        files.extend(plots::render(&self.lines)?);
+        files.extend(plots::render(&self.rows)?);
         let mut written = Vec::new();
         for (name, content) in files {
             let path = folder.join(name);

@@ -1,7 +1,8 @@
-//! What is measured, beside whom, and how far we want to go.
+//! The workloads: the cases that are compared, the rows of the table, and the goals.
 
 mod growth;
 mod memory;
+mod scale;
 mod w1;
 mod w2;
 mod w3;
@@ -12,71 +13,44 @@ mod w7;
 
 use clap::ValueEnum;
 
-use crate::heat::Heat;
+use crate::group::Group;
+pub(crate) use scale::Scale;
 
-/// How much is done in each round.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scale {
-    pub(crate) quick: bool,
-}
-
-impl Scale {
-    /// So many, or a tenth.
-    pub(crate) fn of(self, count: usize) -> usize {
-        if self.quick { count / 10 } else { count }
-    }
-
-    /// Those numbers of watchers that are not too many.
-    fn watchers(self, counts: &[usize]) -> impl Iterator<Item = usize> {
-        let most = if self.quick { 100_000 } else { usize::MAX };
-        counts.iter().copied().filter(move |&count| count <= most)
-    }
-}
-
-/// A group of heats.
+/// A workload, as the command line names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Workload {
     /// One exact watcher
     W1,
-    /// A hot key with 1000 watchers
+    /// One key with 1000 watchers
     W2,
-    /// One watcher a key
+    /// One watcher per key
     W3,
-    /// What publishing costs
+    /// The publisher's cost of an event
     W4,
-    /// Latency, one publish now and then
+    /// Latency, with one publish per millisecond
     W5,
     /// Prefixes
     W6,
-    /// Watchers that come and go
+    /// Watchers that are registered and dropped
     W7,
-    /// Watchers that do not match
+    /// Events beside watchers that do not match
     Growth,
-    /// Resident bytes a watcher
+    /// Resident bytes per watcher
     Memory,
 }
 
 impl Workload {
-    pub(crate) fn heats(self, scale: Scale) -> Vec<Heat> {
+    pub(crate) fn groups(self, scale: Scale) -> Vec<Group> {
         match self {
-            Self::W1 => w1::heats(scale),
-            Self::W2 => w2::heats(scale),
-            Self::W3 => w3::heats(scale),
-            Self::W4 => w4::heats(scale),
-            Self::W5 => w5::heats(scale),
-            Self::W6 => w6::heats(scale),
-            Self::W7 => w7::heats(scale),
-            Self::Growth => growth::heats(scale),
-            Self::Memory => memory::heats(scale),
+            Self::W1 => w1::groups(scale),
+            Self::W2 => w2::groups(scale),
+            Self::W3 => w3::groups(scale),
+            Self::W4 => w4::groups(scale),
+            Self::W5 => w5::groups(scale),
+            Self::W6 => w6::groups(scale),
+            Self::W7 => w7::groups(scale),
+            Self::Growth => growth::groups(scale),
+            Self::Memory => memory::groups(scale),
         }
-    }
-}
-
-/// A count as it is spoken of.
-fn spoken(count: usize) -> String {
-    match count {
-        0..1000 => count.to_string(),
-        1000..1_000_000 => format!("{}k", count / 1000),
-        _ => format!("{}M", count / 1_000_000),
     }
 }

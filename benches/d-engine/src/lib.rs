@@ -1,5 +1,6 @@
-//! The watch engine of d-engine-core as a peer: events go into a tokio broadcast channel, a
-//! dispatcher task looks each up in a registry, and every watcher has a tokio channel.
+//! The watch engine of d-engine-core as a peer. Events go through a tokio broadcast channel to a
+//! dispatcher task, which looks up their watchers in a registry and sends to a tokio channel for
+//! each.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -13,21 +14,21 @@ use d_engine_core::watch::{WatchDispatcher, WatchEventType, WatchRegistry, Watch
 use d_engine_proto::client::{WatchEventType as ProtoType, WatchResponse};
 use dashmap::DashMap;
 use kvwatch_benches::peers::names;
-use kvwatch_benches::{Event, Hub, Input, Output, Peer, Stage, Watch};
+use kvwatch_benches::{Event, Hub, Input, Output, Peer, Setup, Watch};
 use tokio::sync::{broadcast, mpsc};
 
-/// Its watch engine, with a dispatcher on the stage's runtime and without heartbeats.
+/// d-engine's watch engine, with a dispatcher on the setup's runtime and without heartbeats.
 #[derive(Debug)]
 pub struct DEngine;
 
-/// Where events go in.
+/// The publishing end.
 #[derive(Debug)]
 pub struct Sender(broadcast::Sender<WatchResponse>);
 
-/// The registry.
+/// The end that registers watches.
 pub struct Registry(Arc<WatchRegistry>);
 
-/// One watcher.
+/// The receiving end of one watch.
 pub struct Watcher(WatcherHandle);
 
 impl fmt::Debug for Registry {
@@ -51,10 +52,10 @@ impl Peer for DEngine {
         names::D_ENGINE
     }
 
-    fn open(&self, stage: &Stage) -> (Sender, Registry) {
-        let (events, received) = broadcast::channel(stage.room);
+    fn open(&self, setup: &Setup) -> (Sender, Registry) {
+        let (events, received) = broadcast::channel(setup.capacity);
         let (unregister, unregistered) = mpsc::unbounded_channel();
-        let registry = Arc::new(WatchRegistry::new(stage.room, unregister));
+        let registry = Arc::new(WatchRegistry::new(setup.capacity, unregister));
         let (applied, no_heartbeat) = (Arc::new(AtomicU64::new(0)), 0);
         let dispatcher = WatchDispatcher::new(
             Arc::clone(&registry),
@@ -63,14 +64,14 @@ impl Peer for DEngine {
             applied,
             no_heartbeat,
         );
-        // Ends when the sender is dropped.
-        stage.runtime.spawn(dispatcher.run());
+        // The task ends when the sender is dropped.
+        setup.runtime.spawn(dispatcher.run());
         (Sender(events), Registry(registry))
     }
 
-    /// Its index is out of reach, so this is a table of the same kind asked the same questions: one
-    /// for the key, and one for each of its beginnings that end with `/`.
-    fn prefix_lookup(&self, _stage: &Stage, prefixes: &[Bytes], keys: &[Bytes]) -> Option<f64> {
+    /// d-engine's index is private. This is a table of the same kind with the same look-ups: one for
+    /// the key, and one for each prefix of the key that ends with `/`.
+    fn prefix_lookup(&self, _setup: &Setup, prefixes: &[Bytes], keys: &[Bytes]) -> Option<f64> {
         let table: DashMap<Bytes, Vec<u64>, RandomState> = DashMap::default();
         for (id, prefix) in (0..).zip(prefixes) {
             table.entry(prefix.clone()).or_default().push(id);
@@ -81,14 +82,14 @@ impl Peer for DEngine {
         for key in keys {
             found += exact.get(key).map_or(0, |ids| ids.len());
             let ends = key.iter().enumerate().filter(|&(_, &byte)| byte == b'/');
-            let beginnings: Vec<Bytes> = ends.map(|(at, _)| key.slice(..=at)).collect();
-            for beginning in beginnings {
-                found += table.get(&beginning).map_or(0, |ids| ids.len());
+            let key_prefixes: Vec<Bytes> = ends.map(|(index, _)| key.slice(..=index)).collect();
+            for prefix in key_prefixes {
+                found += table.get(&prefix).map_or(0, |ids| ids.len());
             }
         }
-        let took = start.elapsed();
+        let elapsed = start.elapsed();
         assert_eq!(black_box(found), keys.len());
-        Some(took.as_nanos() as f64 / keys.len() as f64)
+        Some(elapsed.as_nanos() as f64 / keys.len() as f64)
     }
 }
 

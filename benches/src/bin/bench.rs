@@ -1,10 +1,10 @@
-//! `cargo run --release -p kvwatch-benches --bin bench -- [WORKLOAD]... [--rounds N] [--out DIR]
-//! [--quick]`: kvwatch beside the peers that this workspace can build.
+//! `cargo run --release -p kvwatch-benches -- [WORKLOAD]... [--rounds N] [--out DIR] [--quick]
+//! [--peer NAME]`: kvwatch beside the peers that this workspace builds.
 
 use std::process::ExitCode;
 
-use kvwatch_benches::{Roster, cli};
+use kvwatch_benches::{Peers, cli};
 
 fn main() -> ExitCode {
-    cli::run(Roster::standard())
+    cli::run(Peers::standard())
 }

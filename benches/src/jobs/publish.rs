@@ -1,7 +1,7 @@
-//! What publishing costs the publisher, and until it has been dispatched.
+//! The publisher's cost of an event, and the cost until the event is dispatched.
 //!
-//! The store holds on to what it publishes, as stores do: so a peer that drops an event counts
-//! down a reference, and no memory is freed by the publisher's clock.
+//! The publisher keeps a clone of each event while the clock runs, as stores do. A peer that drops
+//! an event then decrements a reference count, and frees no memory on the publisher's thread.
 
 use std::hint;
 use std::sync::Arc;
@@ -9,123 +9,126 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Consumer, Kind, Receiver, WARM_UP, consume};
-use crate::figures;
-use crate::load::{self, Event};
-use crate::peer::{Hub, Input, Peer, Stage, Watch};
+use super::receivers::{Consumer, ReceiverKind, WatchKind, consume};
+use crate::events::{self, Event, WARM_UP};
+use crate::peer::{Hub, Input, Peer, Setup, Watch};
 use crate::progress::Progress;
+use crate::statistics;
 
-/// What else is going on.
+/// The load under which a publish is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
-    /// Everybody sleeps. Each publish is timed by itself.
+    /// All other threads sleep, and each publish is timed separately.
     Idle,
-    /// One publish after the other, in bursts.
+    /// Events are published back to back, and each burst is timed.
     Busy,
 }
 
 /// When the clock stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Clock {
+pub(crate) enum TimedUntil {
     /// When the publish returns.
     Published,
-    /// When the burst's last event, which matches, has been received.
+    /// When the last event of the burst, which matches, is received.
     Received,
 }
 
-/// Readings: ns an event.
+/// Readings: ns per event.
 #[derive(Clone, Debug)]
 pub(crate) struct Publish {
-    /// How many watchers want each event. With 0, only the last of a burst is wanted, by one.
+    /// The number of watchers that match each event. With 0, one watcher matches the last event of
+    /// each burst, and none matches the others.
     pub(crate) matching: usize,
-    /// How many watchers want none of them, and what they want instead.
-    pub(crate) bystanders: usize,
-    pub(crate) kind: Kind,
+    /// The number of watchers that match no event.
+    pub(crate) idle_watchers: usize,
+    /// What the idle watchers select.
+    pub(crate) kind: WatchKind,
     pub(crate) load: Load,
-    pub(crate) clock: Clock,
-    /// Events handed in by one call.
+    pub(crate) until: TimedUntil,
+    /// The number of events published by one call.
     pub(crate) chunk: usize,
     pub(crate) bursts: usize,
 }
 
-/// Events in a burst: few enough that a core's cache holds them, as a store's would that were made
-/// just now.
+/// Events in a burst. They fit in a core's cache, as events that a store has just made would.
 const BURST: usize = 1024;
-/// The same where the clock runs until the last was received: that takes a thread's wake, which
-/// must not weigh much.
+/// Events in a burst that is timed until the last is received. It is longer, so that waking the
+/// receiver's thread is a small part of it.
 const LONG_BURST: usize = 4096;
-/// Publishes timed one by one. Each is preceded by a pause in which everybody goes to sleep.
+/// Publishes that are timed one by one, each after a [`PAUSE`].
 const SINGLES: usize = 4096;
-/// What nobody watches we dispatch once in as many events: one in each group pays for it, and in
-/// every group the same.
-const GROUP: usize = 256;
+/// kvwatch dispatches events that match no watcher once in this many, so that one publish in each
+/// such period pays for all.
+const DISPATCH_PERIOD: usize = 256;
 const PAUSE: Duration = Duration::from_micros(20);
 
 impl Publish {
-    pub(super) fn run<P: Peer>(&self, peer: &P, stage: &Stage) -> Vec<f64> {
-        let (mut input, hub) = peer.open(stage);
-        let bystanders: Vec<P::Output> = (0..self.bystanders)
+    pub(super) fn run<P: Peer>(&self, peer: &P, setup: &Setup) -> Vec<f64> {
+        let (mut input, hub) = peer.open(setup);
+        let idle_watchers: Vec<P::Output> = (0..self.idle_watchers)
             .map(|number| hub.watch(self.kind.watch(number)))
             .collect();
         let receivers = self.matching.max(1);
-        let (burst, bursts) = match (self.load, self.clock) {
+        let (burst, bursts) = match (self.load, self.until) {
             (Load::Idle, _) => (SINGLES, 1),
-            (Load::Busy, Clock::Published) => (BURST, self.bursts),
-            (Load::Busy, Clock::Received) => (LONG_BURST, self.bursts),
+            (Load::Busy, TimedUntil::Published) => (BURST, self.bursts),
+            (Load::Busy, TimedUntil::Received) => (LONG_BURST, self.bursts),
         };
         let warm_up = WARM_UP.div_ceil(burst);
         let last = (burst * (warm_up + bursts)) as u64;
-        let wanted = if self.matching > 0 { 1 } else { burst };
+        let match_every = if self.matching > 0 { 1 } else { burst };
         let progress = Arc::new(Progress::new(receivers, last));
-        let receiver = if receivers == 1 {
-            Receiver::Thread
+        let kind = if receivers == 1 {
+            ReceiverKind::Thread
         } else {
-            Receiver::Task
+            ReceiverKind::Task
         };
         let consumers: Vec<Consumer<()>> = (0..receivers)
             .map(|index| {
-                let output = hub.watch(Watch::Exact(hot()));
-                let expected = (wanted as u64..=last).step_by(wanted);
-                let told = Progress::got_now;
-                consume(stage, receiver, output, index, &progress, expected, told)
+                let output = hub.watch(Watch::Exact(matching_key()));
+                let expected = (match_every as u64..=last).step_by(match_every);
+                let report = Progress::report;
+                consume(setup, kind, output, index, &progress, expected, report)
             })
             .collect();
-        let mut spent = Vec::new();
+        let mut times = Vec::new();
         for number in 0..warm_up + bursts {
             let first = (number * burst) as u64 + 1;
             let keys = self.keys(burst);
             if number < warm_up {
-                self.at_once(&mut input, first, keys, &progress);
+                self.publish_burst(&mut input, first, keys, &progress);
             } else if self.load == Load::Idle {
-                spent = self.one_by_one(&mut input, first, keys, &progress);
+                times = self.publish_singly(&mut input, first, keys, &progress);
             } else {
-                spent.push(self.at_once(&mut input, first, keys, &progress));
+                times.push(self.publish_burst(&mut input, first, keys, &progress));
             }
         }
         for consumer in consumers {
-            consumer.join(stage);
+            consumer.join(setup);
         }
-        drop(bystanders);
+        drop(idle_watchers);
         match self.load {
-            Load::Idle => vec![figures::grouped_mean(&spent, GROUP) - clock_overhead()],
-            Load::Busy => vec![figures::median(&spent)],
+            Load::Idle => {
+                vec![statistics::periodic_mean(&times, DISPATCH_PERIOD) - clock_overhead()]
+            }
+            Load::Busy => vec![statistics::median(&times)],
         }
     }
 
     fn keys(&self, count: usize) -> Vec<Bytes> {
-        let mut random = load::random(1 << 20);
+        let mut random = events::random(1 << 20);
         let key = |nth| {
             if self.matching > 0 || nth == count {
-                hot()
+                matching_key()
             } else {
-                load::other_key(random.next().expect("it is endless"))
+                events::unwatched_key(random.next().expect("it is endless"))
             }
         };
         (1..=count).map(key).collect()
     }
 
-    /// Returns what each publish took, in ns.
-    fn one_by_one(
+    /// Returns the duration of each publish, in ns.
+    fn publish_singly(
         &self,
         input: &mut impl Input,
         first: u64,
@@ -133,36 +136,37 @@ impl Publish {
         progress: &Progress,
     ) -> Vec<f64> {
         let last = first + keys.len() as u64 - 1;
-        let mut spent = Vec::with_capacity(keys.len());
+        let mut times = Vec::with_capacity(keys.len());
         for (seq, key) in (first..).zip(keys) {
             let event = Event::new(seq, key);
             let kept = event.clone();
             pause();
             let start = Instant::now();
             input.publish(event);
-            spent.push(start.elapsed().as_nanos() as f64);
+            times.push(start.elapsed().as_nanos() as f64);
             if self.matching > 0 || seq == last {
                 progress.wait_for(seq);
             }
             drop(kept);
         }
-        spent
+        times
     }
 
-    /// Returns ns an event.
-    fn at_once(
+    /// Returns the time per event, in ns.
+    fn publish_burst(
         &self,
         input: &mut impl Input,
         first: u64,
         keys: Vec<Bytes>,
         progress: &Progress,
     ) -> f64 {
-        let mut events = load::events(first, keys.into_iter());
+        let mut events = events::from_keys(first, keys.into_iter());
         let kept = events.clone();
         let last = kept[kept.len() - 1].seq;
-        // It wakes its receiver, which is not what publishing to nobody costs.
-        let wakes = self.matching == 0 && self.clock == Clock::Published;
-        let wanted = if wakes { events.pop() } else { None };
+        // The last event matches and wakes its receiver, which is not part of the cost of events
+        // that match no watcher: it is published after the clock stops.
+        let untimed_last = self.matching == 0 && self.until == TimedUntil::Published;
+        let after = if untimed_last { events.pop() } else { None };
         let count = events.len();
         let start;
         if self.chunk == 1 {
@@ -171,30 +175,31 @@ impl Publish {
                 input.publish(event);
             }
         } else {
-            let mut chunks = load::chunks(events, self.chunk);
+            let mut chunks = events::chunks(events, self.chunk);
             start = Instant::now();
             for chunk in &mut chunks {
                 input.publish_chunk(chunk);
             }
         }
         let published = start.elapsed();
-        wanted.into_iter().for_each(|event| input.publish(event));
+        after.into_iter().for_each(|event| input.publish(event));
         progress.wait_for(last);
-        let took = match self.clock {
-            Clock::Published => published,
-            Clock::Received => start.elapsed(),
+        let elapsed = match self.until {
+            TimedUntil::Published => published,
+            TimedUntil::Received => start.elapsed(),
         };
         drop(kept);
-        took.as_nanos() as f64 / count as f64
+        elapsed.as_nanos() as f64 / count as f64
     }
 }
 
-/// The key that is wanted.
-fn hot() -> Bytes {
+/// The key that the receivers watch.
+fn matching_key() -> Bytes {
     Bytes::from("hot:000000000000")
 }
 
-/// Long enough for every other thread to go to sleep; this one stays awake, as a store's would.
+/// Gives every other thread the time to fall asleep. The publisher's thread stays awake, as a
+/// store's would.
 fn pause() {
     let start = Instant::now();
     while start.elapsed() < PAUSE {
@@ -202,10 +207,10 @@ fn pause() {
     }
 }
 
-/// What two looks at the clock take by themselves, in ns.
+/// The time between two consecutive readings of the clock, in ns.
 fn clock_overhead() -> f64 {
     let readings: Vec<f64> = (0..1000)
         .map(|_| Instant::now().elapsed().as_nanos() as f64)
         .collect();
-    figures::median(&readings)
+    statistics::median(&readings)
 }

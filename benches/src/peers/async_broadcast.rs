@@ -1,16 +1,16 @@
-//! async-broadcast: every receiver gets everything and looks for itself.
+//! The async-broadcast channel: every receiver gets every event and filters for itself.
 
 use async_broadcast::{InactiveReceiver, Receiver, Sender, TryRecvError};
 
 use super::names;
-use crate::load::Event;
-use crate::peer::{Hub, Input, Output, Peer, Stage, Watch};
+use crate::events::Event;
+use crate::peer::{Hub, Input, Output, Peer, Setup, Watch};
 
-/// The channel, with the filter in the receiver.
+/// The channel, with a filter in each receiver.
 #[derive(Debug)]
 pub struct AsyncBroadcast;
 
-/// One subscription.
+/// A receiver and the watch by which it filters.
 #[derive(Debug)]
 pub struct Subscribed {
     receiver: Receiver<Event>,
@@ -26,8 +26,8 @@ impl Peer for AsyncBroadcast {
         names::ASYNC_BROADCAST
     }
 
-    fn open(&self, stage: &Stage) -> (Self::Input, Self::Hub) {
-        let (sender, receiver) = async_broadcast::broadcast(stage.room);
+    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+        let (sender, receiver) = async_broadcast::broadcast(setup.capacity);
         (sender, receiver.deactivate())
     }
 }
@@ -35,7 +35,7 @@ impl Peer for AsyncBroadcast {
 impl Input for Sender<Event> {
     #[inline]
     fn publish(&mut self, event: Event) {
-        self.try_broadcast(event).expect("there is room");
+        self.try_broadcast(event).expect("the channel has capacity");
     }
 }
 

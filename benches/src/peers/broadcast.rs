@@ -1,4 +1,4 @@
-//! tokio's broadcast channel: every receiver gets everything and looks for itself.
+//! tokio's broadcast channel: every receiver gets every event and filters for itself.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,16 +7,16 @@ use std::sync::Arc;
 use tokio::sync::broadcast::{self, error::TryRecvError};
 
 use super::names;
-use crate::load::Event;
-use crate::peer::{Hub, Input, Output, Peer, Stage, Watch};
+use crate::events::Event;
+use crate::peer::{Hub, Input, Output, Peer, Setup, Watch};
 
-/// How an event travels: by value, or behind an `Arc`.
-pub trait Parcel: Clone + Send + Sync + AsRef<Event> + From<Event> + 'static {
-    /// As the table calls the channel.
+/// What the channel carries: an event by value, or behind an `Arc`.
+pub trait Message: Clone + Send + Sync + AsRef<Event> + From<Event> + 'static {
+    /// The channel's name in the table.
     const NAME: &'static str;
 }
 
-impl Parcel for Event {
+impl Message for Event {
     const NAME: &'static str = names::BROADCAST;
 }
 
@@ -30,7 +30,7 @@ impl AsRef<Event> for Event {
 #[derive(Clone, Debug)]
 pub struct Shared(Arc<Event>);
 
-impl Parcel for Shared {
+impl Message for Shared {
     const NAME: &'static str = names::BROADCAST_ARC;
 }
 
@@ -46,7 +46,7 @@ impl AsRef<Event> for Shared {
     }
 }
 
-/// The channel, with the filter in the receiver.
+/// The channel, with a filter in each receiver.
 #[derive(Debug)]
 pub struct Broadcast<T>(PhantomData<T>);
 
@@ -56,7 +56,7 @@ impl<T> Default for Broadcast<T> {
     }
 }
 
-/// One subscription.
+/// A receiver and the watch by which it filters.
 pub struct Subscribed<T> {
     receiver: broadcast::Receiver<T>,
     watch: Watch,
@@ -68,7 +68,7 @@ impl<T> fmt::Debug for Subscribed<T> {
     }
 }
 
-impl<T: Parcel> Peer for Broadcast<T> {
+impl<T: Message> Peer for Broadcast<T> {
     type Input = broadcast::Sender<T>;
     type Hub = broadcast::Sender<T>;
     type Output = Subscribed<T>;
@@ -77,21 +77,21 @@ impl<T: Parcel> Peer for Broadcast<T> {
         T::NAME
     }
 
-    fn open(&self, stage: &Stage) -> (Self::Input, Self::Hub) {
-        let (sender, _) = broadcast::channel(stage.room);
+    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+        let (sender, _) = broadcast::channel(setup.capacity);
         (sender.clone(), sender)
     }
 }
 
-impl<T: Parcel> Input for broadcast::Sender<T> {
+impl<T: Message> Input for broadcast::Sender<T> {
     #[inline]
     fn publish(&mut self, event: Event) {
-        // Refused only where nobody is subscribed.
+        // Fails only if there is no receiver.
         let _ = self.send(T::from(event));
     }
 }
 
-impl<T: Parcel> Hub for broadcast::Sender<T> {
+impl<T: Message> Hub for broadcast::Sender<T> {
     type Output = Subscribed<T>;
 
     fn watch(&self, watch: Watch) -> Subscribed<T> {
@@ -102,19 +102,19 @@ impl<T: Parcel> Hub for broadcast::Sender<T> {
     }
 }
 
-impl<T: Parcel> Subscribed<T> {
-    fn wanted(&self, parcel: &T) -> Option<u64> {
-        let event = parcel.as_ref();
+impl<T: Message> Subscribed<T> {
+    fn matching(&self, message: &T) -> Option<u64> {
+        let event = message.as_ref();
         self.watch.matches(&event.key).then_some(event.seq)
     }
 }
 
-impl<T: Parcel> Output for Subscribed<T> {
+impl<T: Message> Output for Subscribed<T> {
     fn try_recv(&mut self) -> Option<u64> {
         loop {
             match self.receiver.try_recv() {
-                Ok(parcel) => {
-                    if let Some(seq) = self.wanted(&parcel) {
+                Ok(message) => {
+                    if let Some(seq) = self.matching(&message) {
                         return Some(seq);
                     }
                 }
@@ -126,8 +126,8 @@ impl<T: Parcel> Output for Subscribed<T> {
 
     fn recv(&mut self) -> u64 {
         loop {
-            let parcel = self.receiver.blocking_recv().expect("nothing is lost");
-            if let Some(seq) = self.wanted(&parcel) {
+            let message = self.receiver.blocking_recv().expect("nothing is lost");
+            if let Some(seq) = self.matching(&message) {
                 return seq;
             }
         }
@@ -135,8 +135,8 @@ impl<T: Parcel> Output for Subscribed<T> {
 
     async fn recv_async(&mut self) -> u64 {
         loop {
-            let parcel = self.receiver.recv().await.expect("nothing is lost");
-            if let Some(seq) = self.wanted(&parcel) {
+            let message = self.receiver.recv().await.expect("nothing is lost");
+            if let Some(seq) = self.matching(&message) {
                 return seq;
             }
         }

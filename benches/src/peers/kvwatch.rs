@@ -1,4 +1,4 @@
-//! kvwatch itself.
+//! kvwatch.
 
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
@@ -7,16 +7,15 @@ use bytes::Bytes;
 use kvwatch::{Builder, Change, Filter, Publisher, Selector, TryRecvError, WatchOptions, Watcher};
 
 use super::names;
-use crate::jobs::WARM_UP;
-use crate::load::{self, Event};
-use crate::peer::{Hub, Input, Output, Peer, Stage, Watch};
+use crate::events::{self, Event, WARM_UP};
+use crate::peer::{Hub, Input, Output, Peer, Setup, Watch};
 
-/// Transactions in a chunk where the lookup is measured.
+/// Transactions in a chunk while the look-up is measured.
 const CHUNK: usize = 64;
-/// Nothing here takes that long.
+/// Longer than any operation here takes.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One configuration of it.
+/// kvwatch in one configuration.
 #[derive(Debug)]
 pub struct Kvwatch {
     name: &'static str,
@@ -24,7 +23,7 @@ pub struct Kvwatch {
 }
 
 impl Kvwatch {
-    /// As it comes.
+    /// The default configuration.
     #[must_use]
     pub fn by_default() -> Self {
         Self {
@@ -42,7 +41,7 @@ impl Kvwatch {
         }
     }
 
-    /// With a publisher that only hands over.
+    /// With a publisher that never dispatches: it leaves every event to the dispatcher's thread.
     #[must_use]
     pub fn not_inline() -> Self {
         Self {
@@ -65,15 +64,15 @@ impl Peer for Kvwatch {
         self.name
     }
 
-    fn open(&self, _stage: &Stage) -> (Publisher, kvwatch::Hub) {
+    fn open(&self, _setup: &Setup) -> (Publisher, kvwatch::Hub) {
         self.builder().spawn().expect("the defaults are valid")
     }
 
-    /// What the prefixes add to publishing and dispatching: their watchers want only deletes, so
-    /// each put is looked up, found to concern one of them, and delivered to nobody. Nobody runs
-    /// the dispatcher, so it is all done by this thread: with a second one, that did part of it
-    /// meanwhile or did not, the figure was 40 or 150 ns.
-    fn prefix_lookup(&self, _stage: &Stage, prefixes: &[Bytes], keys: &[Bytes]) -> Option<f64> {
+    /// The time that the prefixes add to publishing and dispatching. Their watchers filter for
+    /// deletes: each put is looked up and matches one of them, but is not delivered. The dispatcher
+    /// does not run, so that this thread does all of the work: beside a dispatcher's thread, the
+    /// share of each would differ from run to run.
+    fn prefix_lookup(&self, _setup: &Setup, prefixes: &[Bytes], keys: &[Bytes]) -> Option<f64> {
         let dispatch = |watched: &[Bytes]| {
             let built = self.builder().build();
             let (mut publisher, hub, _dispatcher) = built.expect("the defaults are valid");
@@ -84,8 +83,8 @@ impl Peer for Kvwatch {
                 .collect::<Result<_, _>>()
                 .expect("prefixes can be watched");
             let warm_up = keys.iter().cycle().take(WARM_UP);
-            let events = load::events(1, warm_up.chain(keys).cloned());
-            let mut chunks = load::chunks(events, CHUNK);
+            let events = events::from_keys(1, warm_up.chain(keys).cloned());
+            let mut chunks = events::chunks(events, CHUNK);
             let (warm_up, chunks) = chunks.split_at_mut(WARM_UP / CHUNK);
             for chunk in warm_up {
                 publisher.publish_chunk(chunk);
@@ -94,10 +93,10 @@ impl Peer for Kvwatch {
             for chunk in chunks {
                 publisher.publish_chunk(chunk);
             }
-            publisher.flush(TIMEOUT).expect("it is all dispatched here");
-            let took = start.elapsed();
+            publisher.flush(TIMEOUT).expect("this thread dispatches");
+            let elapsed = start.elapsed();
             drop(watchers);
-            took.as_nanos() as f64 / keys.len() as f64
+            elapsed.as_nanos() as f64 / keys.len() as f64
         };
         Some(dispatch(prefixes) - dispatch(&[]))
     }
@@ -114,7 +113,7 @@ impl Input for Publisher {
         let entries = events
             .drain(..)
             .map(|event| (event.seq, [Change::put(event.key, event.value)]));
-        self.publish_many(entries).expect("the numbers grow");
+        self.publish_many(entries).expect("revisions increase");
     }
 }
 

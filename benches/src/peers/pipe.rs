@@ -1,22 +1,23 @@
-//! The shape of kvwatch without any matching: crossbeam by value into a thread, which gathers what
-//! waits into one shared segment and hands that on through flume.
+//! The structure of kvwatch without matching: events go by value through a crossbeam channel to a
+//! thread, which collects all waiting events into one shared segment and sends the segment through a
+//! flume channel.
 
 use std::sync::Arc;
 use std::thread;
 
 use super::names;
 use super::raw::Single;
-use crate::load::Event;
-use crate::peer::{Output, Peer, Stage};
+use crate::events::Event;
+use crate::peer::{Output, Peer, Setup};
 
-/// Events gathered into one segment at most.
+/// The maximum number of events in a segment.
 const SEGMENT: usize = 256;
 
-/// Two channels with a thread between.
+/// Two channels with a thread in between.
 #[derive(Debug)]
 pub struct Pipe;
 
-/// The consumer's end, with the segment that it is reading.
+/// The receiving end, with the segment that it is reading.
 #[derive(Debug)]
 pub struct Segments {
     receiver: flume::Receiver<Arc<[Event]>>,
@@ -33,15 +34,15 @@ impl Peer for Pipe {
         names::PIPE
     }
 
-    fn open(&self, stage: &Stage) -> (Self::Input, Self::Hub) {
-        let (sender, gathering) = crossbeam_channel::bounded::<Event>(stage.room);
-        let (segments, receiver) = flume::bounded(stage.room);
-        // Ends with the sender.
+    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+        let (sender, events) = crossbeam_channel::bounded::<Event>(setup.capacity);
+        let (segments, receiver) = flume::bounded(setup.capacity);
+        // The thread ends when the sender is dropped.
         thread::spawn(move || {
             let mut batch = Vec::with_capacity(SEGMENT);
-            while let Ok(first) = gathering.recv() {
+            while let Ok(first) = events.recv() {
                 batch.push(first);
-                batch.extend(gathering.try_iter().take(SEGMENT - 1));
+                batch.extend(events.try_iter().take(SEGMENT - 1));
                 if segments.send(batch.drain(..).collect()).is_err() {
                     break;
                 }
@@ -83,7 +84,7 @@ impl Output for Segments {
             if let Some(seq) = self.pop() {
                 return seq;
             }
-            let segment = self.receiver.recv().expect("the sender is there");
+            let segment = self.receiver.recv().expect("the sender is connected");
             self.read(segment);
         }
     }

@@ -1,4 +1,4 @@
-//! Raw channels: one receiver, no matching.
+//! Raw channels, with one receiver and without matching.
 
 use std::sync::Mutex;
 use std::thread;
@@ -6,10 +6,10 @@ use std::thread;
 use tokio::sync::mpsc;
 
 use super::names;
-use crate::load::Event;
-use crate::peer::{Hub, Input, Output, Peer, Stage, Watch};
+use crate::events::Event;
+use crate::peer::{Hub, Input, Output, Peer, Setup, Watch};
 
-/// Gives the only receiver to the first who watches.
+/// Gives the channel's only receiver to the first watch.
 #[derive(Debug)]
 pub struct Single<T>(Mutex<Option<T>>);
 
@@ -23,12 +23,12 @@ impl<T: Output> Hub for Single<T> {
     type Output = T;
 
     fn watch(&self, _watch: Watch) -> T {
-        let mut receiver = self.0.lock().expect("nobody panics here");
+        let mut receiver = self.0.lock().expect("no holder panics");
         receiver.take().expect("a raw channel has one receiver")
     }
 }
 
-/// A ring of values, without any wait: both sides try until they succeed.
+/// A ring buffer that never blocks: both ends retry until they succeed.
 #[derive(Debug)]
 pub struct Rtrb;
 
@@ -41,8 +41,8 @@ impl Peer for Rtrb {
         names::RTRB
     }
 
-    fn open(&self, stage: &Stage) -> (Self::Input, Self::Hub) {
-        let (sender, receiver) = rtrb::RingBuffer::new(stage.room);
+    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+        let (sender, receiver) = rtrb::RingBuffer::new(setup.capacity);
         (sender, Single::new(receiver))
     }
 }
@@ -76,8 +76,8 @@ impl Peer for Crossbeam {
         names::CROSSBEAM
     }
 
-    fn open(&self, stage: &Stage) -> (Self::Input, Self::Hub) {
-        let (sender, receiver) = crossbeam_channel::bounded(stage.room);
+    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+        let (sender, receiver) = crossbeam_channel::bounded(setup.capacity);
         (sender, Single::new(receiver))
     }
 }
@@ -85,7 +85,7 @@ impl Peer for Crossbeam {
 impl Input for crossbeam_channel::Sender<Event> {
     #[inline]
     fn publish(&mut self, event: Event) {
-        self.send(event).expect("the receiver is there");
+        self.send(event).expect("the receiver is connected");
     }
 }
 
@@ -98,7 +98,7 @@ impl Output for crossbeam_channel::Receiver<Event> {
 
     fn recv(&mut self) -> u64 {
         let received = crossbeam_channel::Receiver::recv(self);
-        received.expect("the sender is there").seq
+        received.expect("the sender is connected").seq
     }
 }
 
@@ -115,8 +115,8 @@ impl Peer for Flume {
         names::FLUME
     }
 
-    fn open(&self, stage: &Stage) -> (Self::Input, Self::Hub) {
-        let (sender, receiver) = flume::bounded(stage.room);
+    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+        let (sender, receiver) = flume::bounded(setup.capacity);
         (sender, Single::new(receiver))
     }
 }
@@ -124,7 +124,7 @@ impl Peer for Flume {
 impl Input for flume::Sender<Event> {
     #[inline]
     fn publish(&mut self, event: Event) {
-        self.send(event).expect("the receiver is there");
+        self.send(event).expect("the receiver is connected");
     }
 }
 
@@ -135,16 +135,16 @@ impl Output for flume::Receiver<Event> {
 
     fn recv(&mut self) -> u64 {
         let received = flume::Receiver::recv(self);
-        received.expect("the sender is there").seq
+        received.expect("the sender is connected").seq
     }
 
     async fn recv_async(&mut self) -> u64 {
         let received = flume::Receiver::recv_async(self).await;
-        received.expect("the sender is there").seq
+        received.expect("the sender is connected").seq
     }
 }
 
-/// A tokio channel.
+/// A tokio mpsc channel.
 #[derive(Debug)]
 pub struct TokioMpsc;
 
@@ -157,8 +157,8 @@ impl Peer for TokioMpsc {
         names::TOKIO_MPSC
     }
 
-    fn open(&self, stage: &Stage) -> (Self::Input, Self::Hub) {
-        let (sender, receiver) = mpsc::channel(stage.room);
+    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+        let (sender, receiver) = mpsc::channel(setup.capacity);
         (sender, Single::new(receiver))
     }
 }
@@ -166,7 +166,8 @@ impl Peer for TokioMpsc {
 impl Input for mpsc::Sender<Event> {
     #[inline]
     fn publish(&mut self, event: Event) {
-        self.blocking_send(event).expect("the receiver is there");
+        self.blocking_send(event)
+            .expect("the receiver is connected");
     }
 }
 
@@ -176,11 +177,11 @@ impl Output for mpsc::Receiver<Event> {
     }
 
     fn recv(&mut self) -> u64 {
-        self.blocking_recv().expect("the sender is there").seq
+        self.blocking_recv().expect("the sender is connected").seq
     }
 
     async fn recv_async(&mut self) -> u64 {
         let received = mpsc::Receiver::recv(self).await;
-        received.expect("the sender is there").seq
+        received.expect("the sender is connected").seq
     }
 }

@@ -1,5 +1,5 @@
-//! sled's `watch_prefix`. Publishing there is writing to the store, so it is far slower; what it
-//! shows is what a watch costs that is not a layer of its own.
+//! sled's `watch_prefix`. A publish is a write to the store, and thus far slower than with the other
+//! peers. It shows the cost of a watch that is built into a store instead of a separate layer.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use sled::{Config, Db, Subscriber};
 
 use super::names;
-use crate::load::Event;
-use crate::peer::{Hub, Input, Output, Peer, Stage, Watch};
+use crate::events::Event;
+use crate::peer::{Hub, Input, Output, Peer, Setup, Watch};
 
-/// A store in memory.
+/// A temporary store.
 #[derive(Debug)]
 pub struct Sled;
 
-/// One subscription.
+/// The subscription of one watch.
 pub struct Subscribed(Subscriber);
 
 impl fmt::Debug for Subscribed {
@@ -33,13 +33,13 @@ impl Peer for Sled {
         names::SLED
     }
 
-    fn open(&self, _stage: &Stage) -> (Db, Db) {
+    fn open(&self, _setup: &Setup) -> (Db, Db) {
         let config = Config::new().temporary(true).flush_every_ms(None);
         let db = config.open().expect("a temporary store opens");
         (db.clone(), db)
     }
 
-    fn slowness(&self) -> usize {
+    fn event_divisor(&self) -> usize {
         20
     }
 }
@@ -47,7 +47,7 @@ impl Peer for Sled {
 impl Input for Db {
     #[inline]
     fn publish(&mut self, event: Event) {
-        // It numbers nothing, so the number goes with the value, which stays as long as it was.
+        // sled has no revisions: the number replaces the first bytes of the value.
         let mut value = event.value.to_vec();
         value[..8].copy_from_slice(&event.seq.to_le_bytes());
         self.insert(&event.key, value).expect("the store is open");
@@ -58,7 +58,8 @@ impl Hub for Db {
     type Output = Subscribed;
 
     fn watch(&self, watch: Watch) -> Subscribed {
-        // It knows prefixes only; the keys here are of one length, so a whole key is exact.
+        // sled watches prefixes only. All keys have the same length, so that a whole key as the
+        // prefix matches exactly.
         let (Watch::Exact(prefix) | Watch::Prefix(prefix)) = watch;
         Subscribed(self.watch_prefix(prefix))
     }

@@ -1,41 +1,41 @@
-//! Everything, with the readings of each round.
+//! All rows as JSON, with the readings of each round.
 
 use serde_json::{Map, Value, json};
 
-use crate::heat::{Figure, Goal, Line, Verdict};
+use crate::row::{Estimate, Goal, Row, Verdict};
 
-pub(super) fn render(lines: &[Line], rounds: usize, quick: bool) -> String {
-    let lines: Vec<Value> = lines.iter().map(line).collect();
-    let all = json!({ "rounds": rounds, "quick": quick, "lines": lines });
+pub(super) fn render(rows: &[Row], rounds: usize, quick: bool) -> String {
+    let rows: Vec<Value> = rows.iter().map(row).collect();
+    let all = json!({ "rounds": rounds, "quick": quick, "lines": rows });
     format!("{all:#}\n")
 }
 
-fn line(line: &Line) -> Value {
-    let (unit, scale) = line.unit.scale();
-    let figure = |figure: &Option<Figure>| match figure {
-        Some(Figure { median, rounds }) => {
+fn row(row: &Row) -> Value {
+    let (unit, scale) = row.unit.scale();
+    let estimate = |estimate: &Option<Estimate>| match estimate {
+        Some(Estimate { median, rounds }) => {
             let rounds: Vec<f64> = rounds.iter().map(|reading| reading / scale).collect();
             json!({ "median": median / scale, "rounds": rounds })
         }
         None => Value::Null,
     };
-    let peers: Map<String, Value> = line
+    let peers: Map<String, Value> = row
         .peers
         .iter()
-        .map(|(name, peer)| ((*name).to_owned(), figure(peer)))
+        .map(|(name, peer)| ((*name).to_owned(), estimate(peer)))
         .collect();
-    let goals: Vec<Value> = line.verdicts.iter().map(verdict).collect();
+    let goals: Vec<Value> = row.verdicts.iter().map(goal).collect();
     json!({
-        "workload": line.workload,
-        "what": line.what,
+        "workload": row.workload,
+        "what": row.name,
         "unit": unit,
-        "ours": figure(&line.ours),
+        "ours": estimate(&row.ours),
         "peers": peers,
         "goals": goals,
     })
 }
 
-fn verdict(verdict: &Verdict) -> Value {
+fn goal(verdict: &Verdict) -> Value {
     let (bound, factor, against) = match &verdict.goal {
         Goal::AtLeast(factor, best_of) => ("at least", factor, Some(best_of)),
         Goal::AtMost(factor, best_of) => ("at most", factor, Some(best_of)),

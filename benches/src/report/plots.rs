@@ -1,12 +1,12 @@
-//! Cost against the number of watchers, and latency.
+//! Plots: the cost of an event over the number of watchers, and latencies.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 
 use plotters::prelude::*;
 
-use crate::heat::{Line, Unit};
 use crate::peers::names;
+use crate::row::{Row, Unit};
 
 const SIZE: (u32, u32) = (900, 520);
 const FONT: (&str, u32) = ("sans-serif", 15);
@@ -14,11 +14,11 @@ const TITLE: (&str, u32) = ("sans-serif", 20);
 
 type Drawn = Result<(), Box<dyn Error>>;
 
-/// Names and contents of the files; none for what was not measured.
+/// The names and contents of the files. Rows that were not measured have no plot.
 ///
 /// # Errors
-/// What could not be drawn, and why.
-pub(super) fn render(lines: &[Line]) -> Result<Vec<(String, String)>, String> {
+/// Names the file that could not be drawn, and the cause.
+pub(super) fn render(rows: &[Row]) -> Result<Vec<(String, String)>, String> {
     let mut files = Vec::new();
     let mut draw = |name: String, draw: &dyn Fn(&mut String) -> Drawn| {
         let mut svg = String::new();
@@ -26,12 +26,12 @@ pub(super) fn render(lines: &[Line]) -> Result<Vec<(String, String)>, String> {
         files.push((name, svg));
         Ok::<(), String>(())
     };
-    for (title, series) in costs(lines) {
+    for (title, series) in costs(rows) {
         let name = title.split(':').next().unwrap_or(title);
         let name = format!("{}.svg", name.to_lowercase().replace(' ', "-"));
         draw(name, &|svg| draw_costs(svg, title, &series))?;
     }
-    let latencies = latencies(lines);
+    let latencies = latencies(rows);
     if !latencies.is_empty() {
         draw("latency.svg".to_owned(), &|svg| {
             draw_latencies(svg, &latencies)
@@ -40,26 +40,26 @@ pub(super) fn render(lines: &[Line]) -> Result<Vec<(String, String)>, String> {
     Ok(files)
 }
 
-/// Points by peer: number of watchers, and ns an event.
+/// Points by peer: the number of watchers, and ns per event.
 type Series = BTreeMap<&'static str, Vec<(f64, f64)>>;
 
-fn costs(lines: &[Line]) -> BTreeMap<&'static str, Series> {
+fn costs(rows: &[Row]) -> BTreeMap<&'static str, Series> {
     let mut plots: BTreeMap<&'static str, Series> = BTreeMap::new();
-    for line in lines {
-        let Some((title, watchers)) = line.plot else {
+    for row in rows {
+        let Some((title, watchers)) = row.plot else {
             continue;
         };
-        let ours = (names::OURS, line.ours.as_ref());
-        let peers = line
+        let ours = (names::OURS, row.ours.as_ref());
+        let peers = row
             .peers
             .iter()
-            .map(|(name, figure)| (*name, figure.as_ref()));
-        for (name, figure) in std::iter::once(ours).chain(peers) {
-            let Some(figure) = figure else { continue };
-            let nanoseconds = if line.unit.is_rate() {
-                1e9 / figure.median
+            .map(|(name, estimate)| (*name, estimate.as_ref()));
+        for (name, estimate) in std::iter::once(ours).chain(peers) {
+            let Some(estimate) = estimate else { continue };
+            let nanoseconds = if row.unit.is_rate() {
+                1e9 / estimate.median
             } else {
-                figure.median
+                estimate.median
             };
             let series = plots.entry(title).or_default().entry(name).or_default();
             series.push((watchers as f64, nanoseconds));
@@ -68,15 +68,16 @@ fn costs(lines: &[Line]) -> BTreeMap<&'static str, Series> {
     plots
 }
 
-fn span(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+/// The smallest and the largest value.
+fn range(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     let low = values.clone().fold(f64::INFINITY, f64::min);
     (low, values.fold(0.0, f64::max))
 }
 
 fn draw_costs(svg: &mut String, title: &str, series: &Series) -> Drawn {
     let points = || series.values().flatten();
-    let (few, many) = span(points().map(|point| point.0));
-    let (cheap, dear) = span(points().map(|point| point.1));
+    let (few, many) = range(points().map(|point| point.0));
+    let (cheap, dear) = range(points().map(|point| point.1));
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
@@ -91,7 +92,7 @@ fn draw_costs(svg: &mut String, title: &str, series: &Series) -> Drawn {
     chart
         .configure_mesh()
         .x_desc("watchers")
-        .y_desc("ns an event")
+        .y_desc("ns per event")
         .x_label_formatter(&|x| format!("{x:.0}"))
         .y_label_formatter(&|y| format!("{y:.0}"))
         .label_style(FONT)
@@ -119,23 +120,23 @@ fn draw_costs(svg: &mut String, title: &str, series: &Series) -> Drawn {
     Ok(())
 }
 
-/// A peer at one line: what is drawn as one bar.
+/// The latency of one peer, drawn as one bar.
 struct Bar {
     name: String,
     p50: f64,
     p99: f64,
 }
 
-/// Pairs each line of medians with the line of 99th percentiles that follows it.
-fn latencies(lines: &[Line]) -> Vec<Bar> {
+/// Pairs each row of medians with the row of 99th percentiles that follows it.
+fn latencies(rows: &[Row]) -> Vec<Bar> {
     let mut bars = Vec::new();
-    for pair in lines.windows(2) {
+    for pair in rows.windows(2) {
         let [p50, p99] = pair else { continue };
-        if p50.unit != Unit::Microseconds || !p50.what.contains("p50") || !p99.what.contains("p99")
+        if p50.unit != Unit::Microseconds || !p50.name.contains("p50") || !p99.name.contains("p99")
         {
             continue;
         }
-        let receiver = if p50.what.contains("tokio") {
+        let receiver = if p50.name.contains("tokio") {
             "tokio"
         } else {
             "blocking"
@@ -148,7 +149,7 @@ fn latencies(lines: &[Line]) -> Vec<Bar> {
             });
         };
         if let (Some(half), Some(most)) = (&p50.ours, &p99.ours) {
-            let name = p50.what.split("; ").nth(1).unwrap_or(names::OURS);
+            let name = p50.name.split("; ").nth(1).unwrap_or(names::OURS);
             bar(name, half.median, most.median);
         }
         for ((name, half), (_, most)) in p50.peers.iter().zip(&p99.peers) {
@@ -162,7 +163,7 @@ fn latencies(lines: &[Line]) -> Vec<Bar> {
 
 fn draw_latencies(svg: &mut String, bars: &[Bar]) -> Drawn {
     let height = 110 + 26 * bars.len() as u32;
-    let (_, most) = span(bars.iter().map(|bar| bar.p99));
+    let (_, most) = range(bars.iter().map(|bar| bar.p99));
     let root = SVGBackend::with_string(svg, (SIZE.0, height)).into_drawing_area();
     root.fill(&WHITE)?;
     let rows = bars.len() as f64;

@@ -1,8 +1,7 @@
-//! The table: a line for each row, and one more for each further goal.
+//! The table: one line for each row, and one more for each further goal of the row.
 
-use crate::heat::{Goal, Line, Unit, Verdict};
-use crate::peers::names;
-use crate::roster::Roster;
+use crate::peers::{Peers, names};
+use crate::row::{Estimate, Goal, Row, Unit, Verdict};
 
 /// The peers' columns, from left to right.
 const PEERS: [&str; 11] = [
@@ -21,55 +20,56 @@ const PEERS: [&str; 11] = [
 
 const NOT_BUILT: &str = "not built: run make bench";
 
-pub(super) fn markdown(lines: &[Line], roster: &Roster) -> String {
-    let peers: Vec<&str> = PEERS
+pub(super) fn markdown(rows: &[Row], peers: &Peers) -> String {
+    let columns: Vec<&str> = PEERS
         .into_iter()
-        .filter(|name| takes_part(lines, name))
+        .filter(|name| is_shown(rows, name))
         .collect();
     let mut header = vec!["workload", "what", "ours"];
-    header.extend(&peers);
+    header.extend(&columns);
     header.extend(["ratio", "goal", "met"]);
-    let mut rows = vec![header.into_iter().map(str::to_owned).collect()];
-    for line in lines {
-        rows.extend(cells(line, &peers, roster));
+    let mut lines = vec![header.into_iter().map(str::to_owned).collect()];
+    for row in rows {
+        lines.extend(cells(row, &columns, peers));
     }
-    align(&rows)
+    align(&lines)
 }
 
-fn takes_part(lines: &[Line], name: &str) -> bool {
-    lines
-        .iter()
-        .any(|line| line.peers.iter().any(|peer| peer.0 == name))
+/// Whether a row has a case of this peer.
+fn is_shown(rows: &[Row], name: &str) -> bool {
+    rows.iter()
+        .any(|row| row.peers.iter().any(|peer| peer.0 == name))
 }
 
-fn cells(line: &Line, peers: &[&str], roster: &Roster) -> Vec<Vec<String>> {
-    let show = |reading: f64| line.unit.show(reading);
-    let mut first = vec![line.workload.to_owned(), line.what.clone()];
-    first.push(line.ours.as_ref().map_or(String::new(), |f| show(f.median)));
-    for &name in peers {
-        let cell = match line.peers.iter().find(|peer| peer.0 == name) {
-            Some((_, Some(figure))) => show(figure.median),
-            Some((_, None)) if !roster.has(name) => NOT_BUILT.to_owned(),
+/// The lines of a row.
+fn cells(row: &Row, columns: &[&str], peers: &Peers) -> Vec<Vec<String>> {
+    let format = |estimate: &Estimate| row.unit.format(estimate.median);
+    let mut first = vec![row.workload.to_owned(), row.name.clone()];
+    first.push(row.ours.as_ref().map_or(String::new(), format));
+    for &name in columns {
+        let cell = match row.peers.iter().find(|peer| peer.0 == name) {
+            Some((_, Some(estimate))) => format(estimate),
+            Some((_, None)) if !peers.contains(name) => NOT_BUILT.to_owned(),
             _ => String::new(),
         };
         first.push(cell);
     }
     let blank = vec![String::new(); first.len()];
-    if line.verdicts.is_empty() {
+    if row.verdicts.is_empty() {
         first.extend(vec![String::new(); 3]);
         return vec![first];
     }
-    let starts = std::iter::once(first).chain(std::iter::repeat(blank));
-    starts
-        .zip(&line.verdicts)
-        .map(|(mut row, verdict)| {
-            row.extend(judged(verdict, line.unit));
-            row
+    let lines = std::iter::once(first).chain(std::iter::repeat(blank));
+    lines
+        .zip(&row.verdicts)
+        .map(|(mut line, verdict)| {
+            line.extend(goal_cells(verdict, row.unit));
+            line
         })
         .collect()
 }
 
-fn judged(verdict: &Verdict, unit: Unit) -> [String; 3] {
+fn goal_cells(verdict: &Verdict, unit: Unit) -> [String; 3] {
     let ratio = verdict.ratio.as_ref();
     let ratio = ratio.map_or(String::new(), |(ratio, of)| format!("{ratio:.2}× {of}"));
     let goal = match &verdict.goal {
@@ -85,16 +85,17 @@ fn judged(verdict: &Verdict, unit: Unit) -> [String; 3] {
     [ratio, goal, met.to_owned()]
 }
 
-fn align(rows: &[Vec<String>]) -> String {
-    let columns = rows[0].len();
+/// Pads every column to its widest cell.
+fn align(lines: &[Vec<String>]) -> String {
+    let columns = lines[0].len();
     let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
+        let cells = lines.iter().map(|line| line[column].chars().count());
         cells.max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
-    for (number, row) in rows.iter().enumerate() {
-        for (cell, &width) in row.iter().zip(&widths) {
+    for (number, line) in lines.iter().enumerate() {
+        for (cell, &width) in line.iter().zip(&widths) {
             out.push_str(&format!("| {cell:width$} "));
         }
         out.push_str("|\n");

@@ -1,65 +1,69 @@
-//! What publishing costs the publisher.
+//! The publisher's cost of an event.
 
-use super::Scale;
-use crate::heat::{Heat, Row, Unit};
-use crate::jobs::{Clock, Job, Kind, Load, Paced, Publish, Receiver};
+use super::scale::Scale;
+use crate::group::Group;
+use crate::jobs::{Job, Latency, Load, Publish, ReceiverKind, TimedUntil, WatchKind};
 use crate::peers::names::*;
+use crate::row::{RowSpec, Unit};
 
 const PEERS: [&str; 3] = [D_ENGINE, BROADCAST, BROADCAST_ARC];
+
 fn job(matching: usize, load: Load, chunk: usize, bursts: usize) -> Job {
     Job::Publish(Publish {
         matching,
-        bystanders: 0,
-        kind: Kind::Exact,
+        idle_watchers: 0,
+        kind: WatchKind::Exact,
         load,
-        clock: Clock::Published,
+        until: TimedUntil::Published,
         chunk,
         bursts,
     })
 }
 
-/// A row for each of our configurations, with the most that it may take.
-fn rows(what: &str, job: &Job, ours: &[(&'static str, Option<f64>)]) -> Heat {
-    let entrants: Vec<&str> = ours.iter().map(|ours| ours.0).chain(PEERS).collect();
-    let heat = Heat::new("W4", job, &entrants);
-    ours.iter().fold(heat, |heat, &(ours, limit)| {
+/// A group with a row for each configuration of kvwatch in `ours`; the number is its goal, the most
+/// ns per event.
+fn rows(name: &str, job: &Job, ours: &[(&'static str, Option<f64>)]) -> Group {
+    let cases: Vec<&str> = ours.iter().map(|ours| ours.0).chain(PEERS).collect();
+    let group = Group::new("W4", job, &cases);
+    ours.iter().fold(group, |group, &(ours, limit)| {
         let mut row = if ours == OURS {
-            Row::new(what, Unit::Nanoseconds, ours).beside(PEERS)
+            RowSpec::new(name, Unit::Nanoseconds, ours).beside(PEERS)
         } else {
-            Row::new(format!("{what}; {ours}"), Unit::Nanoseconds, ours)
+            RowSpec::new(format!("{name}; {ours}"), Unit::Nanoseconds, ours)
         };
         if let Some(limit) = limit {
             row = row.limit(limit);
         }
-        heat.row(row)
+        group.row(row)
     })
 }
 
-pub(super) fn heats(scale: Scale) -> Vec<Heat> {
+pub(super) fn groups(scale: Scale) -> Vec<Group> {
     let bursts = scale.of(200);
-    let nobody = |load, default, without_history| {
-        let what = format!("publish, nobody matches, {}", spoken(load));
+    let none_match = |load, default, without_history| {
+        let name = format!("publish, nobody matches, {}", load_name(load));
         let ours = [
             (OURS, Some(default)),
             (OURS_NO_HISTORY, Some(without_history)),
             (OURS_NOT_INLINE, None),
         ];
-        rows(&what, &job(0, load, 1, bursts), &ours)
+        rows(&name, &job(0, load, 1, bursts), &ours)
     };
-    // Not without a history: a watcher whose queue a burst overflows would be told that it lagged.
+    // kvwatch without a history has no row here: a burst overflows the queue of a matching watcher,
+    // which then lags.
     let matching = |count, load, limit| {
-        let called = if count == 1 {
+        let subject = if count == 1 {
             "one matches"
         } else {
             "a hundred match"
         };
-        let what = format!("publish, {called}, {}", spoken(load));
+        let name = format!("publish, {subject}, {}", load_name(load));
         let ours = [(OURS, limit), (OURS_NOT_INLINE, None)];
-        rows(&what, &job(count, load, 1, bursts.div_ceil(count)), &ours)
+        rows(&name, &job(count, load, 1, bursts.div_ceil(count)), &ours)
     };
     vec![
-        nobody(Load::Idle, 80.0, 25.0),
-        nobody(Load::Busy, 60.0, 15.0),
+        none_match(Load::Idle, 80.0, 25.0),
+        none_match(Load::Busy, 60.0, 15.0),
         matching(1, Load::Idle, None),
         matching(1, Load::Busy, Some(60.0)),
         rows(
@@ -73,26 +77,26 @@ pub(super) fn heats(scale: Scale) -> Vec<Heat> {
     ]
 }
 
-fn spoken(load: Load) -> &'static str {
+fn load_name(load: Load) -> &'static str {
     match load {
         Load::Idle => "idle",
         Load::Busy => "busy",
     }
 }
 
-/// What publishing to a hundred buys; what publishing to one buys is W5.
-fn hundred_latency(scale: Scale) -> Heat {
-    let job = Job::Paced(Paced {
-        receiver: Receiver::Task,
+/// The latency to a hundred watchers. W5 has the latency to one.
+fn hundred_latency(scale: Scale) -> Group {
+    let job = Job::Latency(Latency {
+        receiver: ReceiverKind::Task,
         watchers: 100,
         events: scale.of(200),
     });
     let all = [OURS, OURS_NOT_INLINE, D_ENGINE, BROADCAST, BROADCAST_ARC];
-    let what = "publish to receive, a hundred tokio tasks match, paced, p50";
-    Heat::new("W4", &job, &all)
-        .row(Row::new(what, Unit::Microseconds, OURS).beside(PEERS))
-        .row(Row::new(
-            format!("{what}; {OURS_NOT_INLINE}"),
+    let name = "publish to receive, a hundred tokio tasks match, paced, p50";
+    Group::new("W4", &job, &all)
+        .row(RowSpec::new(name, Unit::Microseconds, OURS).beside(PEERS))
+        .row(RowSpec::new(
+            format!("{name}; {OURS_NOT_INLINE}"),
             Unit::Microseconds,
             OURS_NOT_INLINE,
         ))

@@ -1,44 +1,45 @@
 //! Prefixes of three lengths.
 
-use super::{Scale, spoken};
-use crate::heat::{Heat, Row, Unit};
-use crate::jobs::{Job, Kind, Spread};
+use super::scale::{Scale, abbreviate};
+use crate::group::Group;
+use crate::jobs::{Job, ManyKeys, WatchKind};
 use crate::peers::names::*;
+use crate::row::{RowSpec, Unit};
 
 const COUNTS: [usize; 3] = [1000, 100_000, 1_000_000];
 
-pub(super) fn heats(scale: Scale) -> Vec<Heat> {
+pub(super) fn groups(scale: Scale) -> Vec<Group> {
     let peers = [OURS, D_ENGINE];
-    let mut heats: Vec<Heat> = scale
+    let mut groups: Vec<Group> = scale
         .watchers(&COUNTS)
         .map(|prefixes| {
             let job = Job::Lookup {
                 prefixes,
                 lookups: scale.of(200_000),
             };
-            let what = format!("look-up among {} prefixes", spoken(prefixes));
-            let row = Row::new(what, Unit::Nanoseconds, OURS)
+            let name = format!("look-up among {} prefixes", abbreviate(prefixes));
+            let row = RowSpec::new(name, Unit::Nanoseconds, OURS)
                 .beside([D_ENGINE])
                 .at_most(0.25, &[D_ENGINE])
                 .plot("Looking a key up among prefixes", prefixes);
-            Heat::new("W6", &job, &peers).row(row)
+            Group::new("W6", &job, &peers).row(row)
         })
         .collect();
     let prefixes = 100_000;
-    let job = Job::Spread(Spread {
-        kind: Kind::Prefix,
+    let job = Job::ManyKeys(ManyKeys {
+        kind: WatchKind::Prefix,
         watchers: prefixes,
         events: scale.of(200_000),
         warm_up: true,
     });
-    let what = format!(
+    let name = format!(
         "publish, dispatch and drain, {} prefix watchers",
-        spoken(prefixes)
+        abbreviate(prefixes)
     );
-    // A quarter of the time is four times the rate.
-    let row = Row::new(what, Unit::Events, OURS)
+    // The goal is a quarter of d-engine's time, which is four times its rate.
+    let row = RowSpec::new(name, Unit::Events, OURS)
         .beside([D_ENGINE])
         .at_least(4.0, &[D_ENGINE]);
-    heats.push(Heat::new("W6", &job, &peers).row_and(row, OURS_NOT_INLINE, &job));
-    heats
+    groups.push(Group::new("W6", &job, &peers).row_and_variant(row, OURS_NOT_INLINE, &job));
+    groups
 }

@@ -1,11 +1,12 @@
-//! Watchers that come and go.
+//! Watchers that are registered and dropped.
 
-use super::Scale;
-use crate::heat::{Heat, Row, Unit};
+use super::scale::Scale;
+use crate::group::Group;
 use crate::jobs::{Churn, Job};
 use crate::peers::names::*;
+use crate::row::{RowSpec, Unit};
 
-pub(super) fn heats(scale: Scale) -> Vec<Heat> {
+pub(super) fn groups(scale: Scale) -> Vec<Group> {
     let job = |publishing| {
         Job::Churn(Churn {
             registrations: scale.of(400_000),
@@ -14,14 +15,14 @@ pub(super) fn heats(scale: Scale) -> Vec<Heat> {
     };
     let quiet = [OURS, D_ENGINE, SLED];
     let busy = [OURS, D_ENGINE];
-    let row = |what: &str, peers: &[&'static str]| {
-        Row::new(what, Unit::Registrations, OURS)
+    let row = |name: &str, peers: &[&'static str]| {
+        RowSpec::new(name, Unit::Registrations, OURS)
             .beside(peers[1..].iter().copied())
             .at_least(8.0, &[D_ENGINE])
     };
     vec![
-        Heat::new("W7", &job(false), &quiet).row(row("register and drop, quiet", &quiet)),
-        Heat::new("W7", &job(true), &busy).row(row(
+        Group::new("W7", &job(false), &quiet).row(row("register and drop, quiet", &quiet)),
+        Group::new("W7", &job(true), &busy).row(row(
             "register and drop, while 128k events/s are published",
             &busy,
         )),

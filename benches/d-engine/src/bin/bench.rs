@@ -1,11 +1,11 @@
 //! `cargo run --release --manifest-path benches/d-engine/Cargo.toml -- [WORKLOAD]... [--rounds N]
-//! [--out DIR] [--quick]`: kvwatch beside all of its peers.
+//! [--out DIR] [--quick] [--peer NAME]`: kvwatch beside all of its peers.
 
 use std::process::ExitCode;
 
-use kvwatch_benches::{Roster, cli};
+use kvwatch_benches::{Peers, cli};
 use kvwatch_benches_d_engine::DEngine;
 
 fn main() -> ExitCode {
-    cli::run(Roster::standard().with(DEngine))
+    cli::run(Peers::standard().with(DEngine))
 }

@@ -1,14 +1,19 @@
-//! What is published: keys, values, and which key comes next.
+//! The events to publish: keys, values, and the order of the keys.
 
 use bytes::Bytes;
 
 const KEY_BYTES: usize = 16;
 const VALUE_BYTES: usize = 64;
 
-/// What a peer is handed to publish.
+/// Events published before the clock starts. By then the buffers of a peer, such as kvwatch's
+/// history, are full, as in a store that has run for a while. Otherwise the first use of each
+/// memory page would be measured too.
+pub(crate) const WARM_UP: usize = 72 * 1024;
+
+/// An event, as it is given to a peer to publish.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Its place in the order of publishing, from 1 on: what a receiver gives back.
+    /// Its position in the order of publishing, from 1 on. A receiver returns it.
     pub seq: u64,
     /// 16 bytes.
     pub key: Bytes,
@@ -27,15 +32,15 @@ impl Event {
     }
 }
 
-/// Events numbered from `first` on, with keys and values of their own.
-pub(crate) fn events(first: u64, keys: impl Iterator<Item = Bytes>) -> Vec<Event> {
+/// An event for each key, numbered from `first` on. Each value is allocated separately.
+pub(crate) fn from_keys(first: u64, keys: impl Iterator<Item = Bytes>) -> Vec<Event> {
     (first..)
         .zip(keys)
         .map(|(seq, key)| Event::new(seq, key))
         .collect()
 }
 
-/// The same in chunks of that many.
+/// Splits events into chunks of `size`; the last may be shorter.
 pub(crate) fn chunks(events: impl IntoIterator<Item = Event>, size: usize) -> Vec<Vec<Event>> {
     let mut events = events.into_iter().peekable();
     let mut chunks = Vec::new();
@@ -45,24 +50,24 @@ pub(crate) fn chunks(events: impl IntoIterator<Item = Event>, size: usize) -> Ve
     chunks
 }
 
-/// The `number`th watched key: it has no `/`, so that nobody looks for prefixes in it.
+/// The watched key with this number. It has no `/`, so that no peer looks for prefixes in it.
 pub(crate) fn key(number: usize) -> Bytes {
     Bytes::from(format!("key:{number:012}"))
 }
 
-/// A key that nobody watches.
-pub(crate) fn other_key(number: usize) -> Bytes {
+/// A key that has no watcher.
+pub(crate) fn unwatched_key(number: usize) -> Bytes {
     Bytes::from(format!("not:{number:012}"))
 }
 
-/// The `number`th prefix. They have three lengths, and start and end with `/`, which is all that
-/// some peers take. At most 16^5 of them differ.
+/// The prefix with this number; at most 16^5 of them differ. Prefixes have three lengths, and start
+/// and end with `/`, because some peers accept no others.
 pub(crate) fn prefix(number: usize) -> Bytes {
     let top = ["t", "tt", "ttt"][number % 3];
     Bytes::from(format!("/{top}/{number:05x}/"))
 }
 
-/// A key below that prefix and no other.
+/// A key that starts with [`prefix(number)`](prefix) and with no other prefix.
 pub(crate) fn key_below(number: usize) -> Bytes {
     let mut key = Vec::with_capacity(KEY_BYTES);
     key.extend_from_slice(&prefix(number));
@@ -70,7 +75,7 @@ pub(crate) fn key_below(number: usize) -> Bytes {
     Bytes::from(key)
 }
 
-/// Numbers below `bound` in no order, the same ones in each run.
+/// Pseudo-random numbers below `bound`, the same sequence in each run.
 pub(crate) fn random(bound: usize) -> impl Iterator<Item = usize> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     std::iter::repeat_with(move || {
