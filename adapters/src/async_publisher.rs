@@ -181,7 +181,7 @@ impl AsyncPublisher {
     /// # Errors
     /// [`Closed`](WaitError::Closed) if the dispatcher stops before that.
     pub async fn flush(&self) -> Result<(), WaitError> {
-        self.hub().reached(self.publisher.revision()).await
+        self.hub().wait_for_async(self.publisher.revision()).await
     }
 
     /// Shuts the engine down and waits until it is down: everything published is dispatched, then
@@ -216,7 +216,7 @@ impl AsyncPublisher {
         let hub = self.hub();
         drop(self);
         // No event has this revision, so the wait ends when the engine does.
-        match hub.reached(Revision::MAX).await {
+        match hub.wait_for_async(Revision::MAX).await {
             Err(WaitError::Closed(EndReason::ShutDown)) => Ok(()),
             other => other,
         }

@@ -190,7 +190,7 @@ impl FusedStream for WatchStream {
 /// [`Timeout`](WaitError::Timeout) if that takes longer; [`Closed`](WaitError::Closed) if the
 /// engine stops before that revision.
 pub async fn wait_for(hub: &Hub, revision: Revision, timeout: Duration) -> Result<(), WaitError> {
-    future::timeout(timeout, hub.reached(revision))
+    future::timeout(timeout, hub.wait_for_async(revision))
         .await
         .unwrap_or(Err(WaitError::Timeout))
 }

@@ -255,7 +255,7 @@ impl Latest {
             return first - 1;
         }
         match self.pending_error {
-            Some(RecvError::Lagged(lagged)) => lagged.from - 1,
+            Some(RecvError::Lagged(lagged)) => lagged.first - 1,
             _ => self.watcher.progress(),
         }
     }

@@ -12,7 +12,7 @@
 //! use std::thread;
 //! use std::time::Duration;
 //!
-//! let (mut publisher, hub) = Builder::new().revision(41).spawn()?;
+//! let (mut publisher, hub) = Builder::new().start_revision(41).spawn()?;
 //! // Reads the store, which here holds one key and is at revision 41.
 //! let read = |_: SnapshotRequest| {
 //!     let mut snapshot = Snapshot::at(41);
@@ -46,7 +46,7 @@
 //! let driving = tokio::spawn(async move { driver.run_async().await });
 //!
 //! let written = publisher.publish(Change::put("app/host", "localhost"))?;
-//! let view = mirror.applied(written).await?;
+//! let view = mirror.wait_for_async(written).await?;
 //! assert_eq!(view.get("app/host").unwrap(), "localhost");
 //! # drop(publisher);
 //! # assert_eq!(driving.await??, EndReason::ShutDown);

@@ -71,7 +71,7 @@ pub use stream::{BatchStream, WatchStream};
 /// Panics outside of a tokio runtime and in a runtime without time enabled, as every timer of tokio
 /// does.
 pub async fn wait_for(hub: &Hub, revision: Revision, timeout: Duration) -> Result<(), WaitError> {
-    time::timeout(timeout, hub.reached(revision))
+    time::timeout(timeout, hub.wait_for_async(revision))
         .await
         .unwrap_or(Err(WaitError::Timeout))
 }

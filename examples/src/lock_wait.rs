@@ -98,7 +98,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), AnyError> {
         all.given_up += turns.given_up;
     }
     // Only who gave up may have left from behind another; whose turn came in that moment, did not.
-    let history = locks.history(LOCK, since)?;
+    let history = locks.history_events(LOCK, since)?;
     let all_told = history.first + history.waiting == all.taken + all.given_up;
     if !all_told || history.waiting > all.given_up {
         return Err(format!("the store tells of {history:?}, and the workers of {all:?}").into());

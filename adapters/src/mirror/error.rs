@@ -105,7 +105,7 @@ impl<E: fmt::Debug + fmt::Display> Error for MirrorError<E> {
     }
 }
 
-/// Why a mirror is no longer kept up to date: from [`Mirror::ended`](super::Mirror::ended). The last
+/// Why a mirror is no longer kept up to date: from [`Mirror::end_reason`](super::Mirror::end_reason). The last
 /// state stays readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

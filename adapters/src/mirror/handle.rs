@@ -38,7 +38,7 @@ use crate::thread_waker::{block_until, deadline_after};
 /// assert_eq!(driver.step()?, Step::Applied { events: 1, revision: 1 });
 ///
 /// drop(driver);
-/// assert_eq!(mirror.ended(), Some(MirrorEnd::Dropped));
+/// assert_eq!(mirror.end_reason(), Some(MirrorEnd::Dropped));
 /// assert_eq!(mirror.view().unwrap().get("a").unwrap(), "1");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -86,7 +86,7 @@ impl Mirror {
     /// [`Timeout`](MirrorWaitError::Timeout) if that takes longer;
     /// [`Closed`](MirrorWaitError::Closed) if the mirror ends before that revision.
     pub fn wait_for(&self, revision: Revision, timeout: Duration) -> Result<View, MirrorWaitError> {
-        let mut applied = self.applied(revision);
+        let mut applied = self.wait_for_async(revision);
         let waited = block_until(deadline_after(timeout), |cx| {
             Pin::new(&mut applied).poll(cx)
         });
@@ -113,7 +113,7 @@ impl Mirror {
     /// let written = publisher.publish(Change::put("app/a", "1"))?;
     /// drop(publisher);
     ///
-    /// let (view, end) = futures::join!(mirror.applied(written), driver.run_async());
+    /// let (view, end) = futures::join!(mirror.wait_for_async(written), driver.run_async());
     /// assert_eq!(view?.get("app/a").unwrap(), "1");
     /// # let _ = end.unwrap();
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -122,7 +122,7 @@ impl Mirror {
     ///
     /// # Errors
     /// [`Closed`](MirrorWaitError::Closed) if the mirror ends before that revision.
-    pub fn applied(&self, revision: Revision) -> Applied {
+    pub fn wait_for_async(&self, revision: Revision) -> Applied {
         Applied {
             shared: Arc::clone(&self.shared),
             revision,
@@ -132,7 +132,7 @@ impl Mirror {
 
     /// Why the mirror is no longer kept up to date. `None` while it is.
     #[must_use]
-    pub fn ended(&self) -> Option<MirrorEnd> {
+    pub fn end_reason(&self) -> Option<MirrorEnd> {
         self.shared.end_reason()
     }
 }
@@ -141,13 +141,13 @@ impl fmt::Debug for Mirror {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mirror")
             .field("view", &self.view())
-            .field("ended", &self.ended())
+            .field("end_reason", &self.end_reason())
             .finish()
     }
 }
 
 /// A future that completes with the state once a revision has been applied: from
-/// [`Mirror::applied`].
+/// [`Mirror::wait_for_async`].
 ///
 /// Cancel safe: dropping it only ends the wait.
 #[must_use = "a future does nothing until it is polled"]

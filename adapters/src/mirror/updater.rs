@@ -187,10 +187,10 @@ impl<R: SnapshotReader> Updater<R> {
     ) -> Option<Result<Step, MirrorError<R::Error>>> {
         match polled {
             Ok(()) => self.apply_batch().map(Ok),
-            Err(RecvError::Lagged(lagged)) if lagged.to <= self.view.revision => None,
+            Err(RecvError::Lagged(lagged)) if lagged.last <= self.view.revision => None,
             Err(RecvError::Lagged(lagged)) => {
                 self.phase = Phase::Reading {
-                    at_least: lagged.to,
+                    at_least: lagged.last,
                     first: false,
                 };
                 Some(Ok(Step::Lagged(lagged)))
@@ -240,7 +240,9 @@ impl<R: SnapshotReader> Updater<R> {
         while let Some(wanted) = self.shared.lowest_wanted() {
             let (_, dispatched) = match self.dispatched.take() {
                 Some(waiting) if waiting.0 == wanted => self.dispatched.insert(waiting),
-                _ => self.dispatched.insert((wanted, self.hub.reached(wanted))),
+                _ => self
+                    .dispatched
+                    .insert((wanted, self.hub.wait_for_async(wanted))),
             };
             if Pin::new(dispatched).poll(cx).is_pending() {
                 return;

@@ -37,7 +37,7 @@ impl Kvwatch {
     pub fn without_history() -> Self {
         Self {
             name: names::OURS_NO_HISTORY,
-            configure: |builder| builder.history(0),
+            configure: |builder| builder.history_events(0),
         }
     }
 
@@ -46,7 +46,7 @@ impl Kvwatch {
     pub fn not_inline() -> Self {
         Self {
             name: names::OURS_NOT_INLINE,
-            configure: |builder| builder.inline(false),
+            configure: |builder| builder.inline_dispatch(false),
         }
     }
 
