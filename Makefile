@@ -5,8 +5,9 @@ CARGO ?= cargo
 DEBIAN_PACKAGES := git etcd-server etcd-client openssl python3-venv
 # And of Python, a client of etcd.
 PYTHON_CLIENT := aetcd==1.0.0
-# Of package kvwatch; each of them, and each combination, must build without a warning.
-FEATURES := tokio async-std flume etcd-server
+# Of the packages; each of them, and each combination, must build without a warning.
+FEATURES := tokio async-std flume
+ETCD_FEATURES := server client
 
 .DEFAULT_GOAL := help
 
@@ -51,7 +52,7 @@ rust-client:
 	$(CARGO) build -q --manifest-path tests/etcd-client/Cargo.toml --target-dir target/etcd-client
 
 .PHONY: proto
-proto: ## write the generated code of the etcd services anew, from adapters/proto
+proto: ## write the generated code of the etcd services anew, from etcd/proto
 	$(CARGO) run -q -p kvwatch-proto
 
 .PHONY: models
@@ -77,7 +78,7 @@ coverage: ## which lines of core/src the tests reach; installs Debian's llvm-19 
 	  $$(RUSTFLAGS="-C instrument-coverage" CARGO_TARGET_DIR=target/coverage \
 	     $(CARGO) test -q $(COVERED) --no-run --message-format=json \
 	     | sed -n 's/.*"executable":"\([^"]*\)".*/-object \1/p') \
-	  --ignore-filename-regex='(registry|rustc|tests/|adapters/|/rustlib/)' --show-region-summary=false
+	  --ignore-filename-regex='(registry|rustc|tests/|adapters/|etcd/|server/|/rustlib/)' --show-region-summary=false
 
 # Real threads, and nothing modelled. Some leak a watcher on purpose: tests/memory.rs looks for leaks.
 CHECKED := --test promises --test cases --test threads
@@ -97,16 +98,16 @@ soak: ## ten minutes of random rounds on real threads, judged (MINUTES=n for mor
 	$(CARGO) run --release -p kvwatch-tests --bin soak $(MINUTES)
 
 .PHONY: crashes
-crashes: ## kill -9 the standalone server fifty times under load, judged (KILLS=n for more)
+crashes: ## kill -9 the server fifty times under load, judged (KILLS=n for more)
 	KILLS=$(or $(KILLS),50) $(CARGO) test -p kvwatch-tests --test etcd_crash -- --nocapture
 
 .PHONY: crowd
 crowd: ## 2,000 watch streams, alone and beside clients that do not read: time and memory
 	$(CARGO) test -p kvwatch-tests --test etcd_crowd -- --nocapture
 
-.PHONY: standalone
-standalone: ## a single-node server for etcd's clients (DATA=folder, LISTEN=address)
-	$(CARGO) run --release --example standalone -- --data $(or $(DATA),target/standalone) \
+.PHONY: server
+server: ## a single-node server for etcd's clients (DATA=folder, LISTEN=address)
+	$(CARGO) run --release -p kvwatch-server -- --data $(or $(DATA),target/server) \
 	  --listen $(or $(LISTEN),127.0.0.1:2379)
 
 .PHONY: fuzz
@@ -132,37 +133,53 @@ lint:
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
 
+comma := ,
+
+# Clippy on package $(1) with every combination of the features $(2).
+define each_combination
+set -e; set -- $(2); count=$$(( 1 << $$# )); number=0; \
+while [ $$number -lt $$count ]; do \
+  chosen=; bit=1; \
+  for feature in $(2); do \
+    [ $$(( number & bit )) -eq 0 ] || chosen="$$chosen,$$feature"; \
+    bit=$$(( bit << 1 )); \
+  done; \
+  echo "$(1) with [$${chosen#,}]"; \
+  $(CARGO) clippy -q -p $(1) --features "$${chosen#,}" -- -D warnings; \
+  number=$$(( number + 1 )); \
+done
+endef
+
+# Package $(1) with the features $(2) depends on none of the packages $(3), a regular expression.
+define does_not_depend_on
+if $(CARGO) tree -e normal --prefix none -p $(1) --features "$(2)" | grep -E "^($(3)) "; then \
+  echo "$(1) with [$(2)] depends on this without being asked to"; exit 1; \
+fi
+endef
+
 .PHONY: features
 features: ## build every combination of features, warnings denied
-	@set -e; set -- $(FEATURES); count=$$(( 1 << $$# )); number=0; \
-	while [ $$number -lt $$count ]; do \
-	  chosen=; bit=1; \
-	  for feature in $(FEATURES); do \
-	    [ $$(( number & bit )) -eq 0 ] || chosen="$$chosen,$$feature"; \
-	    bit=$$(( bit << 1 )); \
-	  done; \
-	  echo "kvwatch with [$${chosen#,}]"; \
-	  $(CARGO) clippy -q -p kvwatch --features "$${chosen#,}" -- -D warnings; \
-	  number=$$(( number + 1 )); \
+	@$(call each_combination,kvwatch,$(FEATURES))
+	@$(call each_combination,kvwatch-etcd,$(ETCD_FEATURES))
+	@set -e; for feature in $(FEATURES) none; do \
+	  others=$$(echo '$(FEATURES) smol' | tr ' ' '\n' | grep -v -x $$feature | paste -s -d '|'); \
+	  $(call does_not_depend_on,kvwatch,$${feature#none},$$others); \
 	done
-	@for feature in $(FEATURES) none; do \
-	  own="$$feature"; [ $$feature != etcd-server ] || own='tonic|prost|tokio'; \
-	  others=$$(echo '$(FEATURES) smol tonic prost' | tr ' ' '\n' | grep -v -x -E "$$own" | paste -s -d '|'); \
-	  if $(CARGO) tree -e normal --prefix none -p kvwatch --features "$${feature#none}" | grep -E "^($$others) "; then \
-	    echo "kvwatch with [$${feature#none}] pulls this in without being asked to"; exit 1; \
-	  fi; \
-	done
+	@$(call does_not_depend_on,kvwatch,$(subst $() ,$(comma),$(FEATURES)),tonic|prost)
+	@$(call does_not_depend_on,kvwatch-etcd,,tonic|tokio|getrandom)
+	@$(call does_not_depend_on,kvwatch-etcd,client,getrandom)
+	@$(call does_not_depend_on,kvwatch-examples,,tonic|rustls)
 
 # In a folder of its own everything is built so, also what is built only once.
 NO_PROTOC := $(CURDIR)/target/no-protoc
 
 .PHONY: no-protoc
-no-protoc: ## build the library, with all features, where a call of protoc fails
+no-protoc: ## build the packages, with all features, where a call of protoc fails
 	@mkdir -p $(NO_PROTOC)/path
 	@printf '#!/bin/sh\necho "protoc was called" >&2\nexit 1\n' > $(NO_PROTOC)/path/protoc
 	@chmod +x $(NO_PROTOC)/path/protoc
 	PATH="$(NO_PROTOC)/path:$$PATH" PROTOC=$(NO_PROTOC)/none CARGO_TARGET_DIR=$(NO_PROTOC) \
-	  $(CARGO) check -q -p kvwatch --all-features
+	  $(CARGO) check -q -p kvwatch -p kvwatch-etcd -p kvwatch-server --all-features
 
 .PHONY: msrv
 msrv: ## build with the oldest Rust that Cargo.toml promises
@@ -190,9 +207,9 @@ bench: ## kvwatch beside its peers, one table (W=w3 for one workload); installs 
 	  --target-dir target/d-engine -- $(W) --out target/bench
 
 .PHONY: bench-etcd
-bench-etcd: ## the standalone server beside a real etcd, one table (W=idle for one workload); five minutes
+bench-etcd: ## kvwatch-server beside a real etcd, one table (W=idle for one workload); five minutes
 	@$(MAKE) -s packages DEBIAN_PACKAGES=etcd-server
-	$(CARGO) build --release -p kvwatch-examples --example standalone
+	$(CARGO) build --release -p kvwatch-server
 	$(CARGO) run --release -p kvwatch-bench-etcd -- $(W)
 
 .PHONY: memory

@@ -13,8 +13,6 @@
 mod async_publisher;
 #[cfg(feature = "async-std")]
 pub mod async_std;
-#[cfg(feature = "etcd-server")]
-pub mod etcd;
 #[cfg(feature = "flume")]
 pub mod flume;
 pub mod latest;

@@ -1,13 +1,12 @@
 //! Programs that show kvwatch at work, and what they share: [`store`], a small key-value store
 //! that publishes what it commits, [`input`], where changes come from, and [`Folder`], where a
-//! store is. [`standalone`] is a server with a store of its own.
+//! store is.
 
 pub mod config_reload;
 pub mod input;
 pub mod lock_wait;
 pub mod quickstart;
 pub mod service_discovery;
-pub mod standalone;
 pub mod store;
 
 use std::fmt::Display;

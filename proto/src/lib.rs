@@ -1,4 +1,4 @@
-//! Makes the Rust code of the etcd services out of `adapters/proto`, without `protoc`.
+//! Makes the Rust code of the etcd services out of `etcd/proto`, without `protoc`.
 //!
 //! The code is checked in, so that users of kvwatch need none of this. `make proto` writes it
 //! anew; a test says when that is due.
@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 /// A generated file: its name and what is in it.
 pub type Generated = (String, String);
 
-/// The root of package `kvwatch`.
+/// The root of package `kvwatch-etcd`.
 fn package() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../etcd")
 }
 
 /// Where the generated code is checked in.
 #[must_use]
 pub fn checked_in() -> PathBuf {
-    package().join("src/etcd/wire")
+    package().join("src/wire")
 }
 
 /// Generates the code into an empty folder and reads it.
@@ -32,7 +32,9 @@ pub fn generate(scratch: &Path) -> Result<Vec<Generated>, Box<dyn Error>> {
         .build_transport(false)
         .emit_rerun_if_changed(false)
         .bytes(".")
-        .codec_path("crate::etcd::codec::Codec")
+        .server_mod_attribute("etcdserverpb", "#[cfg(feature = \"server\")]")
+        .client_mod_attribute("etcdserverpb", "#[cfg(feature = \"client\")]")
+        .codec_path("crate::wire::codec::Codec")
         .out_dir(scratch)
         .compile_fds(descriptors)?;
     let mut files = Vec::new();

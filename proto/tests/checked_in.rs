@@ -11,7 +11,7 @@ fn the_generated_code_is_that_of_the_proto_files() {
         let found = fs::read_to_string(checked_in().join(&name)).unwrap_or_default();
         assert!(
             found == text,
-            "adapters/src/etcd/wire/{name} is not what adapters/proto says: run `make proto`"
+            "etcd/src/wire/{name} is not what etcd/proto says: run `make proto`"
         );
     }
 }

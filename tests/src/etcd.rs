@@ -11,14 +11,14 @@ mod process;
 pub use local::Local;
 pub use process::{Etcdctl, Real, Standalone};
 
-use kvwatch::etcd::wire::etcdserverpb::auth_client::AuthClient;
-use kvwatch::etcd::wire::etcdserverpb::cluster_client::ClusterClient;
-use kvwatch::etcd::wire::etcdserverpb::kv_client::KvClient;
-use kvwatch::etcd::wire::etcdserverpb::lease_client::LeaseClient;
-use kvwatch::etcd::wire::etcdserverpb::maintenance_client::MaintenanceClient;
-use kvwatch::etcd::wire::etcdserverpb::watch_client::WatchClient;
-use kvwatch::etcd::wire::etcdserverpb::watch_request::RequestUnion;
-use kvwatch::etcd::wire::etcdserverpb::{
+use kvwatch_etcd::wire::etcdserverpb::auth_client::AuthClient;
+use kvwatch_etcd::wire::etcdserverpb::cluster_client::ClusterClient;
+use kvwatch_etcd::wire::etcdserverpb::kv_client::KvClient;
+use kvwatch_etcd::wire::etcdserverpb::lease_client::LeaseClient;
+use kvwatch_etcd::wire::etcdserverpb::maintenance_client::MaintenanceClient;
+use kvwatch_etcd::wire::etcdserverpb::watch_client::WatchClient;
+use kvwatch_etcd::wire::etcdserverpb::watch_request::RequestUnion;
+use kvwatch_etcd::wire::etcdserverpb::{
     PutRequest, RangeRequest, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest,
     WatchRequest, WatchResponse,
 };

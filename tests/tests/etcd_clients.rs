@@ -8,7 +8,7 @@ use kvwatch_tests::etcd::Standalone;
 #[test]
 fn a_python_client_finds_what_it_expects() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let server = Standalone::start(env!("CARGO_BIN_EXE_standalone"), &[]);
+    let server = Standalone::start(env!("CARGO_BIN_EXE_server"), &[]);
     let (_, port) = server.address().rsplit_once(':').unwrap();
     let python = Command::new(tests.join("../target/python/bin/python"))
         .arg(tests.join("clients/python.py"))
@@ -22,7 +22,7 @@ fn a_python_client_finds_what_it_expects() {
 #[test]
 fn the_rust_client_finds_what_it_expects() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let server = Standalone::start(env!("CARGO_BIN_EXE_standalone"), &[]);
+    let server = Standalone::start(env!("CARGO_BIN_EXE_server"), &[]);
     let client = Command::new(tests.join("../target/etcd-client/debug/kvwatch-etcd-client"))
         .arg(server.address())
         .output()

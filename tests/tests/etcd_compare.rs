@@ -10,7 +10,7 @@ const SEQUENCES: u64 = 600;
 
 #[tokio::test]
 async fn generated_sequences_are_answered_as_by_a_real_etcd() {
-    let ours = Standalone::start(env!("CARGO_BIN_EXE_standalone"), &[]);
+    let ours = Standalone::start(env!("CARGO_BIN_EXE_server"), &[]);
     let theirs = Real::start();
     let mut pair = Pair::new(
         Client::connect(ours.address()).await,

@@ -6,7 +6,7 @@ use kvwatch_tests::etcd::{Standalone, crash};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_outlives_the_server() {
     let server = Standalone::start(
-        env!("CARGO_BIN_EXE_standalone"),
+        env!("CARGO_BIN_EXE_server"),
         &["--history", "200", "--progress-interval", "0.05"],
     );
     let kills = std::env::var("KILLS").map_or(5, |kills| kills.parse().expect("a number"));

@@ -8,7 +8,7 @@ const MOST: u64 = 250_000_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_read_costs_the_server_little_and_the_readers_nothing() {
-    let server = Standalone::start(env!("CARGO_BIN_EXE_standalone"), &[]);
+    let server = Standalone::start(env!("CARGO_BIN_EXE_server"), &[]);
     let report = crowd::crowd(&server).await;
     println!("{report}");
     assert!(report.alone.delivered >= 1_000_000 && report.beside.delivered >= 1_000_000);

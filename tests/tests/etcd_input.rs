@@ -1,10 +1,10 @@
 //! Requests that are wrong or hostile get a status, and the server goes on; and who may do what.
 
-use kvwatch::etcd::wire::etcdserverpb::{
+use kvwatch_etcd::wire::etcdserverpb::{
     AuthenticateRequest, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
     WatchCreateRequest, request_op::Request,
 };
-use kvwatch::etcd::{Access, KeyRange, Refusal, User};
+use kvwatch_etcd::{Access, KeyRange, RequestError, User};
 use kvwatch_tests::etcd::{Client, Local};
 use tonic::{Code, Status};
 
@@ -14,10 +14,10 @@ async fn local() -> (Local, Client) {
     (local, client)
 }
 
-fn is(refusal: Refusal, status: &Status) {
+fn is(refusal: RequestError, status: &Status) {
     assert_eq!(
         (status.code(), status.message()),
-        (refusal.code(), refusal.text())
+        (refusal.code(), refusal.message())
     );
 }
 
@@ -45,7 +45,7 @@ async fn what_crashes_etcd_is_refused() {
         ..RangeRequest::default()
     };
     let refused = client.kv().range(unsortable).await.unwrap_err();
-    is(Refusal::InvalidSortOption, &refused);
+    is(RequestError::InvalidSortOption, &refused);
     let delete = DeleteRangeRequest {
         key: "a".into(),
         range_end: "\0".into(),
@@ -61,7 +61,7 @@ async fn what_crashes_etcd_is_refused() {
         operation(Request::RequestPut(put)),
     ]);
     is(
-        Refusal::DuplicateKey,
+        RequestError::DuplicateKey,
         &client.kv().txn(both).await.unwrap_err(),
     );
     assert_eq!(client.revision().await.unwrap(), 2);
@@ -77,7 +77,7 @@ async fn too_much_is_refused() {
     };
     client.kv().put(put(1024 * 1024)).await.unwrap();
     let large = client.kv().put(put(1536 * 1024)).await.unwrap_err();
-    is(Refusal::RequestTooLarge, &large);
+    is(RequestError::RequestTooLarge, &large);
     let larger = client.kv().put(put(3 * 1024 * 1024)).await.unwrap_err();
     assert_eq!(larger.code(), Code::OutOfRange);
     let get = || {
@@ -88,7 +88,7 @@ async fn too_much_is_refused() {
     };
     let wide = txn((0..129).map(|_| get()).collect());
     is(
-        Refusal::TooManyOperations,
+        RequestError::TooManyOperations,
         &client.kv().txn(wide).await.unwrap_err(),
     );
     let mut deep = txn(vec![get()]);
@@ -96,7 +96,7 @@ async fn too_much_is_refused() {
         deep = txn(vec![operation(Request::RequestTxn(deep))]);
     }
     is(
-        Refusal::TooManyOperations,
+        RequestError::TooManyOperations,
         &client.kv().txn(deep.clone()).await.unwrap_err(),
     );
     for _ in 0..2000 {
@@ -139,8 +139,8 @@ async fn numbers_at_the_edges_are_answered() {
 #[tokio::test]
 async fn keys_are_open_only_to_whom_they_were_opened() {
     let app = || KeyRange::from_wire("app/", "app0");
-    let reader = User::new("reader", "r").may(Access::Read, app());
-    let root = User::new("root", "secret").may_everything();
+    let reader = User::new("reader", "r").allow(Access::Read, app());
+    let root = User::new("root", "secret").allow_all();
     let local = Local::start(1000, |builder| builder.user(reader).user(root)).await;
     let client = local.client().await;
     let log_in = async |name: &str, password: &str| {
@@ -155,11 +155,11 @@ async fn keys_are_open_only_to_whom_they_were_opened() {
             .map(|answer| answer.into_inner().token)
     };
     is(
-        Refusal::AuthFailed,
+        RequestError::AuthFailed,
         &log_in("reader", "x").await.unwrap_err(),
     );
     is(
-        Refusal::AuthFailed,
+        RequestError::AuthFailed,
         &log_in("nobody", "r").await.unwrap_err(),
     );
     let token = log_in("reader", "r").await.unwrap();
@@ -177,11 +177,11 @@ async fn keys_are_open_only_to_whom_they_were_opened() {
         client.kv().range(request).await
     };
     is(
-        Refusal::UserEmpty,
+        RequestError::UserEmpty,
         &range(None, "app/a", "").await.unwrap_err(),
     );
     is(
-        Refusal::InvalidToken,
+        RequestError::InvalidToken,
         &range(Some("made up"), "app/a", "").await.unwrap_err(),
     );
     for (key, range_end, open) in [
@@ -198,7 +198,7 @@ async fn keys_are_open_only_to_whom_they_were_opened() {
             Ok(_) => assert!(open, "{key} {range_end}"),
             Err(status) => {
                 assert!(!open, "{key} {range_end}");
-                is(Refusal::PermissionDenied, &status);
+                is(RequestError::PermissionDenied, &status);
             }
         }
     }
@@ -208,7 +208,7 @@ async fn keys_are_open_only_to_whom_they_were_opened() {
     });
     put.metadata_mut().insert("token", token.parse().unwrap());
     is(
-        Refusal::PermissionDenied,
+        RequestError::PermissionDenied,
         &client.kv().put(put).await.unwrap_err(),
     );
 }

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kvwatch::etcd::wire::etcdserverpb::{CompactionRequest, DeleteRangeRequest};
 use kvwatch::{Hub, PrevValue, RecvError, Revision, Selector, WatchError, WatchOptions, Watcher};
+use kvwatch_etcd::wire::etcdserverpb::{CompactionRequest, DeleteRangeRequest};
 use kvwatch_tests::etcd::{Client, Local};
 
 /// No event is kept in memory: every watch from the past is served out of the file.

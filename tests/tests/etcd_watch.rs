@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use kvwatch::etcd::wire::etcdserverpb::{
+use kvwatch_etcd::wire::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, PutRequest, RequestOp, TxnRequest, WatchCreateRequest,
     WatchResponse, request_op,
 };
-use kvwatch::etcd::{Limits, Refusal};
+use kvwatch_etcd::{Limits, RequestError};
 use kvwatch_tests::etcd::{Client, Local, WatchStream};
 use tonic::Code;
 
@@ -53,7 +53,7 @@ async fn events(stream: &mut WatchStream, count: usize) -> Vec<i64> {
     while revisions.len() < count {
         let response = stream.next().await.unwrap();
         assert!(!response.events.is_empty(), "{response:?}");
-        let of = |event: kvwatch::etcd::wire::mvccpb::Event| event.kv.unwrap().mod_revision;
+        let of = |event: kvwatch_etcd::wire::mvccpb::Event| event.kv.unwrap().mod_revision;
         revisions.extend(response.events.into_iter().map(of));
     }
     revisions
@@ -106,7 +106,7 @@ async fn ids_are_as_asked_or_the_next_that_is_free() {
     };
     let refused = created(&mut stream, empty).await;
     assert!(refused.canceled && refused.watch_id == -1);
-    assert_eq!(refused.cancel_reason, Refusal::EmptyWatch.text());
+    assert_eq!(refused.cancel_reason, RequestError::EmptyWatch.message());
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_negative_start_is_refused_and_disturbs_no_other() {
     created(&mut stream, from("")).await;
     let refused = created(&mut stream, since(-1)).await;
     assert!(refused.canceled);
-    assert_eq!(refused.cancel_reason, Refusal::NegativeStart.text());
+    assert_eq!(refused.cancel_reason, RequestError::NegativeStart.message());
     for _ in 0..3 {
         client.put("a", "1").await.unwrap();
     }
@@ -306,14 +306,17 @@ async fn beyond_the_limits_is_refused() {
     created(&mut stream, from("")).await;
     created(&mut stream, from("")).await;
     let refused = created(&mut stream, from("")).await;
-    assert_eq!(refused.cancel_reason, Refusal::TooManyWatches.text());
+    assert_eq!(
+        refused.cancel_reason,
+        RequestError::TooManyWatches.message()
+    );
     let mut second = client.watch().await.unwrap();
     created(&mut second, from("")).await;
     let refused = created(&mut second, from("")).await;
-    assert_eq!(refused.cancel_reason, Refusal::ServerFull.text());
+    assert_eq!(refused.cancel_reason, RequestError::ServerFull.message());
     let third = client.watch().await.unwrap_err();
     assert_eq!(third.code(), Code::ResourceExhausted);
-    assert_eq!(third.message(), Refusal::TooManyStreams.text());
+    assert_eq!(third.message(), RequestError::TooManyStreams.message());
     // What is given back can be had again.
     stream.cancel(1);
     assert!(stream.next().await.unwrap().canceled);
@@ -370,5 +373,5 @@ async fn when_the_store_stops_watches_end_behind_what_was_written() {
     let end = stream.next().await.unwrap_err();
     assert_eq!(end.code(), Code::Unavailable);
     let refused = client.put("a", "2").await.unwrap_err();
-    assert_eq!(refused.message(), Refusal::Stopped.text());
+    assert_eq!(refused.message(), RequestError::Stopped.message());
 }

@@ -11,7 +11,7 @@ use kvwatch_tests::etcd::{Etcdctl, Standalone};
 use kvwatch_tests::{eventually, in_time};
 
 fn server() -> (Standalone, Etcdctl) {
-    let server = Standalone::start(env!("CARGO_BIN_EXE_standalone"), &[]);
+    let server = Standalone::start(env!("CARGO_BIN_EXE_server"), &[]);
     let etcdctl = Etcdctl::new(server.address());
     (server, etcdctl)
 }
@@ -262,7 +262,7 @@ fn the_endpoint_says_who_it_is() {
 
 #[test]
 fn users_must_log_in() {
-    let program = env!("CARGO_BIN_EXE_standalone");
+    let program = env!("CARGO_BIN_EXE_server");
     let server = Standalone::start(program, &["--user", "root:secret"]);
     let root = Etcdctl::new(server.address()).with(&["--user=root:secret"]);
     assert_eq!(root.run(&["put", "a", "1"]), "OK\n");
@@ -336,7 +336,7 @@ fn over_tls_both_sides_show_who_they_are() {
     }
     let (cert, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
     let arguments = ["--cert", &cert, "--key", &key, "--client-ca", &ca];
-    let server = Standalone::start(env!("CARGO_BIN_EXE_standalone"), &arguments);
+    let server = Standalone::start(env!("CARGO_BIN_EXE_server"), &arguments);
     let address = format!("https://{}", server.address());
     let trusting = Etcdctl::new(&address).with(&["--cacert", &ca, "--dial-timeout=2s"]);
     let (own, own_key) = (path("client.pem"), path("client.key"));

@@ -8,8 +8,8 @@ use futures::future::poll_fn;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::Request;
-use kvwatch::etcd::wire::etcdserverpb::watch_request::RequestUnion;
-use kvwatch::etcd::wire::etcdserverpb::{PutRequest, WatchCreateRequest, WatchRequest};
+use kvwatch_etcd::wire::etcdserverpb::watch_request::RequestUnion;
+use kvwatch_etcd::wire::etcdserverpb::{PutRequest, WatchCreateRequest, WatchRequest};
 use prost::Message;
 use tokio::net::TcpStream;
 

@@ -1,4 +1,4 @@
-//! `make bench-etcd`: the example `standalone` beside a real etcd, in one run, on one machine, with
+//! `make bench-etcd`: `kvwatch-server` beside a real etcd, in one run, on one machine, with
 //! one client.
 //!
 //! ```text
@@ -36,7 +36,7 @@ use crate::workloads::Workload;
 
 type AnyError = Box<dyn Error + Send + Sync>;
 
-/// Measures the example `standalone` beside a real etcd, and says which goals are met.
+/// Measures `kvwatch-server` beside a real etcd, and says which goals are met.
 #[derive(Debug, Parser)]
 #[command(name = "kvwatch-bench-etcd")]
 struct Args {
@@ -49,9 +49,9 @@ struct Args {
     /// Where the table goes (Markdown, JSON), and while it runs the files of what is durable
     #[arg(long, default_value = "target/bench-etcd")]
     out: PathBuf,
-    /// The program of ours; if not given, the example that lies beside this program
+    /// The program kvwatch-server. Default: the one in this program's folder
     #[arg(long)]
-    standalone: Option<PathBuf>,
+    kvwatch_server: Option<PathBuf>,
     /// Only this server: to profile one
     #[arg(long, value_enum)]
     server: Option<Kind>,
@@ -72,7 +72,7 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(args: &Args) -> Result<(), AnyError> {
-    let standalone = match &args.standalone {
+    let program = match &args.kvwatch_server {
         Some(program) => program.clone(),
         None => beside_this_program()?,
     };
@@ -91,7 +91,7 @@ async fn measure(args: &Args) -> Result<(), AnyError> {
                     {
                         continue;
                     }
-                    let read = one(kind, folder, workload, &standalone, &args.out).await?;
+                    let read = one(kind, folder, workload, &program, &args.out).await?;
                     eprintln!("round {round}: {workload:?}, {folder:?}, {kind:?}: {read:.4?}");
                     report.add(workload, folder, kind, &read);
                 }
@@ -110,22 +110,21 @@ async fn one(
     kind: Kind,
     folder: Folder,
     workload: Workload,
-    standalone: &Path,
+    program: &Path,
     out: &Path,
 ) -> Result<Vec<f64>, AnyError> {
-    let server = server::start(kind, folder, standalone, out).await?;
+    let server = server::start(kind, folder, program, out).await?;
     let read = workload.run(&server).await;
     read.map_err(|error| format!("{kind:?}, {workload:?}: {error}").into())
 }
 
 fn beside_this_program() -> Result<PathBuf, AnyError> {
-    let own = std::env::current_exe()?;
-    let program = own.with_file_name("examples").join("standalone");
+    let program = std::env::current_exe()?.with_file_name("kvwatch-server");
     if program.is_file() {
         Ok(program)
     } else {
         Err(format!(
-            "{} is missing: cargo build --release --example standalone",
+            "{} is missing: cargo build --release -p kvwatch-server",
             program.display()
         )
         .into())

@@ -87,8 +87,8 @@ fn varint(message: &mut &[u8]) -> Result<u64, AnyError> {
 
 #[cfg(test)]
 mod tests {
-    use kvwatch::etcd::wire::etcdserverpb::{ResponseHeader, WatchResponse};
-    use kvwatch::etcd::wire::mvccpb::{Event, KeyValue};
+    use kvwatch_etcd::wire::etcdserverpb::{ResponseHeader, WatchResponse};
+    use kvwatch_etcd::wire::mvccpb::{Event, KeyValue};
     use prost::Message;
 
     use super::*;

@@ -76,13 +76,13 @@ impl Drop for Server {
 pub(crate) async fn start(
     kind: Kind,
     folder: Folder,
-    standalone: &Path,
+    program: &Path,
     out: &Path,
 ) -> Result<Server, AnyError> {
     let folder = folder.make(out)?;
     match kind {
         Kind::Etcd => start_etcd(folder).await,
-        Kind::Ours => start_ours(folder, standalone),
+        Kind::Ours => start_ours(folder, program),
     }
 }
 
@@ -124,14 +124,14 @@ async fn start_etcd(folder: TempDir) -> Result<Server, AnyError> {
     Ok(server)
 }
 
-fn start_ours(folder: TempDir, standalone: &Path) -> Result<Server, AnyError> {
-    let mut child = Command::new(standalone)
+fn start_ours(folder: TempDir, program: &Path) -> Result<Server, AnyError> {
+    let mut child = Command::new(program)
         .arg("--data")
         .arg(folder.path().join("store"))
         .args(["--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("{} does not start: {error}", standalone.display()))?;
+        .map_err(|error| format!("{} does not start: {error}", program.display()))?;
     let stdout = child.stdout.take().ok_or("it has no output")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;

@@ -18,12 +18,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use kvwatch::etcd::wire::etcdserverpb::response_op::Response;
-use kvwatch::etcd::wire::etcdserverpb::{
+use kvwatch_etcd::wire::etcdserverpb::response_op::Response;
+use kvwatch_etcd::wire::etcdserverpb::{
     LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest, ResponseHeader, TxnResponse,
     WatchCreateRequest, WatchResponse,
 };
-use kvwatch::etcd::wire::mvccpb::Event;
+use kvwatch_etcd::wire::mvccpb::Event;
 use tonic::Status;
 
 use super::generate::{Generator, Step};
@@ -333,7 +333,7 @@ impl Seen {
 async fn keep_alive(
     client: &Client,
     id: i64,
-) -> Result<tonic::Response<kvwatch::etcd::wire::etcdserverpb::LeaseKeepAliveResponse>, Status> {
+) -> Result<tonic::Response<kvwatch_etcd::wire::etcdserverpb::LeaseKeepAliveResponse>, Status> {
     let requests = futures::stream::iter([LeaseKeepAliveRequest { id }]);
     let mut answers = client
         .lease()

@@ -21,7 +21,7 @@ mod write;
 use std::sync::{Arc, PoisonError};
 
 use kvwatch::Revision;
-use kvwatch::etcd::wire::etcdserverpb::{CompactionRequest, LeaseGrantRequest, RangeRequest};
+use kvwatch_etcd::wire::etcdserverpb::{CompactionRequest, LeaseGrantRequest, RangeRequest};
 use tonic::{Code, Status};
 
 use self::follower::{Figures, Follower, Watched};

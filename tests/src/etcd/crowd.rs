@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kvwatch::etcd::wire::etcdserverpb::request_op::Request;
-use kvwatch::etcd::wire::etcdserverpb::{PutRequest, RequestOp, TxnRequest, WatchCreateRequest};
-use kvwatch::etcd::wire::mvccpb::KeyValue;
 use kvwatch::{Change, Filter, Revision};
+use kvwatch_etcd::wire::etcdserverpb::request_op::Request;
+use kvwatch_etcd::wire::etcdserverpb::{PutRequest, RequestOp, TxnRequest, WatchCreateRequest};
+use kvwatch_etcd::wire::mvccpb::KeyValue;
 use tokio::task::JoinSet;
 
 use super::event::{seen, text};

@@ -3,8 +3,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
-use kvwatch::etcd::wire::mvccpb::{Event, KeyValue, event::EventType};
 use kvwatch::{EventKind, PrevValue};
+use kvwatch_etcd::wire::mvccpb::{Event, KeyValue, event::EventType};
 
 use crate::record::Seen;
 

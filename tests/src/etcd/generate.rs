@@ -1,9 +1,9 @@
 //! Seeded sequences of calls, such as clients make and such as they should not.
 
 use bytes::Bytes;
-use kvwatch::etcd::wire::etcdserverpb::compare::TargetUnion;
-use kvwatch::etcd::wire::etcdserverpb::request_op::Request;
-use kvwatch::etcd::wire::etcdserverpb::{
+use kvwatch_etcd::wire::etcdserverpb::compare::TargetUnion;
+use kvwatch_etcd::wire::etcdserverpb::request_op::Request;
+use kvwatch_etcd::wire::etcdserverpb::{
     CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseTimeToLiveRequest,
     PutRequest, RangeRequest, RequestOp, TxnRequest, WatchCreateRequest,
 };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use kvwatch::Hub;
-use kvwatch::etcd::{Etcd, EtcdBuilder};
-use kvwatch_examples::standalone::Store;
+use kvwatch_etcd::{Etcd, EtcdBuilder};
+use kvwatch_server::Store;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;

@@ -35,7 +35,7 @@ pub struct Standalone {
 }
 
 impl Standalone {
-    /// Starts `program`, which is the tests' `env!("CARGO_BIN_EXE_standalone")`.
+    /// Starts `program`, which is the tests' `env!("CARGO_BIN_EXE_server")`.
     ///
     /// # Panics
     /// If it does not start.

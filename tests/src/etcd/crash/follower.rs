@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kvwatch::etcd::wire::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use kvwatch::{Filter, Lagged, Revision};
+use kvwatch_etcd::wire::etcdserverpb::{WatchCreateRequest, WatchResponse};
 
 use super::super::event::seen;
 use super::super::{Client, WatchStream};

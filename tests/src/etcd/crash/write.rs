@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
-use kvwatch::etcd::wire::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
-use kvwatch::etcd::wire::etcdserverpb::request_op::Request;
-use kvwatch::etcd::wire::etcdserverpb::response_op::Response;
-use kvwatch::etcd::wire::etcdserverpb::{
+use kvwatch::{Change, PrevValue};
+use kvwatch_etcd::wire::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use kvwatch_etcd::wire::etcdserverpb::request_op::Request;
+use kvwatch_etcd::wire::etcdserverpb::response_op::Response;
+use kvwatch_etcd::wire::etcdserverpb::{
     Compare, DeleteRangeRequest, LeaseRevokeRequest, PutRequest, RequestOp, ResponseHeader,
     TxnRequest,
 };
-use kvwatch::etcd::wire::mvccpb::KeyValue;
-use kvwatch::{Change, PrevValue};
+use kvwatch_etcd::wire::mvccpb::KeyValue;
 use tonic::Status;
 
 use super::super::Client;
