@@ -1,7 +1,7 @@
-//! A key's value together with what etcd's clients want to know of it, as one value.
+//! A key's value with etcd's revisions, version and lease, as one value to publish.
 //!
 //! ```text
-//!   value ‖ create_revision ‖ mod_revision ‖ version ‖ lease      four times eight bytes
+//!   value │ create_revision │ mod_revision │ version │ lease      the last four are 8 bytes each
 //! ```
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -10,14 +10,13 @@ use prost::encoding::{self, WireType, encoded_len_varint, int64, key_len};
 use crate::wire::mvccpb::{Event, KeyValue, event::EventType};
 use kvwatch::{EventRef, PrevValue};
 
-/// How much longer a record is than its value.
+/// The bytes of a record after its value.
 const TRAILER: usize = 4 * 8;
 
-/// The value of a [`Change`](kvwatch::Change) that carries a whole [`KeyValue`], but for its key.
+/// Encodes a [`KeyValue`], apart from its key, as the value of a [`Change`](kvwatch::Change).
 ///
-/// A store that publishes such values need not look anything up to turn an event into etcd's:
-/// [`event`] does. Its own watchers in the process see these values too, and read them with
-/// [`decode`].
+/// A store that publishes such records can convert an event to etcd's without reading anything: see
+/// [`event`]. Watchers in the same process receive records too, and read them with [`decode`].
 ///
 /// ```
 /// use kvwatch_etcd::record;
@@ -44,11 +43,11 @@ pub fn encode(kv: &KeyValue) -> Bytes {
     record.freeze()
 }
 
-/// The key with what its record says, or `None` if that is no record. No bytes are copied.
+/// Decodes a record. `None` if it is too short to be one. No bytes are copied.
 #[must_use]
 pub fn decode(key: Bytes, mut record: Bytes) -> Option<KeyValue> {
-    let at = record.len().checked_sub(TRAILER)?;
-    let trailer = record.split_off(at);
+    let length = record.len().checked_sub(TRAILER)?;
+    let trailer = record.split_off(length);
     let number = |nth: usize| {
         let bytes = trailer[nth * 8..][..8].try_into();
         i64::from_le_bytes(bytes.expect("eight bytes"))
@@ -63,8 +62,8 @@ pub fn decode(key: Bytes, mut record: Bytes) -> Option<KeyValue> {
     })
 }
 
-/// What [`Store::event`](super::Store::event) is, for a store that publishes records. A value
-/// that is none is passed on as it is.
+/// Converts the event of a record to etcd's event, for `Store::event`. A value that is not a record
+/// is passed on unchanged.
 #[must_use]
 pub fn event(event: EventRef<'_>) -> Event {
     let key = event.key_bytes();
@@ -78,12 +77,12 @@ pub fn event(event: EventRef<'_>) -> Event {
     let (kind, kv) = match event.value_bytes() {
         Some(record) => (EventType::Put, read(record)),
         None => {
-            let gone = KeyValue {
+            let deleted = KeyValue {
                 key: key.clone(),
                 mod_revision: event.revision().cast_signed(),
                 ..KeyValue::default()
             };
-            (EventType::Delete, gone)
+            (EventType::Delete, deleted)
         }
     };
     let prev_kv = match event.prev_value_bytes() {
@@ -97,8 +96,8 @@ pub fn event(event: EventRef<'_>) -> Event {
     }
 }
 
-/// What [`Store::encode_event`](super::Store::encode_event) is, for a store that publishes records:
-/// [`event`] as protobuf, with no allocation but for what `bytes` has to grow.
+/// Appends the result of [`event`] to `bytes`, encoded as protobuf, for `Store::encode_event`.
+/// Allocates only to grow `bytes`.
 pub fn encode_event(event: EventRef<'_>, bytes: &mut Vec<u8>) {
     let key: &[u8] = event.key();
     let kv = match event.value() {
@@ -118,11 +117,11 @@ pub fn encode_event(event: EventRef<'_>, bytes: &mut Vec<u8>) {
     }
 }
 
-/// A [`KeyValue`] in its event's bytes.
+/// A [`KeyValue`] that borrows from its event.
 struct Fields<'e> {
     key: &'e [u8],
     value: &'e [u8],
-    /// In the order in which a record has them.
+    /// In the order of a record.
     numbers: [i64; 4],
 }
 
@@ -146,41 +145,41 @@ impl<'e> Fields<'e> {
         }
     }
 
-    /// As a message in this field.
+    /// Encodes a [`KeyValue`] as the field `tag` of its event.
     fn encode(&self, tag: u32, bytes: &mut Vec<u8>) {
         let [create, modified, version, lease] = self.numbers;
-        let length = text_len(1, self.key)
+        let length = bytes_len(1, self.key)
             + number_len(2, create)
             + number_len(3, modified)
             + number_len(4, version)
-            + text_len(5, self.value)
+            + bytes_len(5, self.value)
             + number_len(6, lease);
         bytes.reserve(length + 2 * encoded_len_varint(u64::MAX));
         encoding::encode_key(tag, WireType::LengthDelimited, bytes);
         encoding::encode_varint(length as u64, bytes);
-        put_text(1, self.key, bytes);
+        put_bytes(1, self.key, bytes);
         put_number(2, create, bytes);
         put_number(3, modified, bytes);
         put_number(4, version, bytes);
-        put_text(5, self.value, bytes);
+        put_bytes(5, self.value, bytes);
         put_number(6, lease, bytes);
     }
 }
 
-// Protobuf leaves out what is empty or zero.
+// Protobuf omits empty and zero fields.
 
-fn text_len(tag: u32, text: &[u8]) -> usize {
-    match text.len() {
+fn bytes_len(tag: u32, value: &[u8]) -> usize {
+    match value.len() {
         0 => 0,
         length => key_len(tag) + encoded_len_varint(length as u64) + length,
     }
 }
 
-fn put_text(tag: u32, text: &[u8], bytes: &mut Vec<u8>) {
-    if !text.is_empty() {
+fn put_bytes(tag: u32, value: &[u8], bytes: &mut Vec<u8>) {
+    if !value.is_empty() {
         encoding::encode_key(tag, WireType::LengthDelimited, bytes);
-        encoding::encode_varint(text.len() as u64, bytes);
-        bytes.put_slice(text);
+        encoding::encode_varint(value.len() as u64, bytes);
+        bytes.put_slice(value);
     }
 }
 
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_encoded_as_prost_does_it() {
+    fn an_event_is_encoded_as_prost_encodes_it() {
         let long: &[u8] = &[7; 1000];
         let mut values = vec![Bytes::new(), "no record".into()];
         for value in [b"", &b"1"[..], long] {

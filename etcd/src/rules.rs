@@ -18,4 +18,4 @@ mod txn;
 mod write;
 
 pub use self::operation::{Answer, Operation, Query};
-pub(crate) use self::operation::{Planned, Reply};
+pub(crate) use self::operation::{Reply, TxnKind};

@@ -1,35 +1,35 @@
-//! What the user's store must be able to do.
+//! The store that the services read and write.
 //!
 //! ```text
-//!   client ─▶ KV service ─▶ Operation ─▶ Store::write ─▶ Operation::run(Write) ─▶ Answer
-//!                           Query ─────▶ Store::read ──▶ Query::run(Read) ──────▶ Answer
+//!   client ─▶ service ─▶ Operation ─▶ Store::write ─▶ Operation::run(WriteTransaction) ─▶ Answer
+//!                        Query ─────▶ Store::read ──▶ Query::run(ReadTransaction) ─────▶ Answer
 //! ```
 //!
-//! What etcd's calls mean (conditions, sorting, limits, what is refused and in which words) is
-//! known to [`Query`] and [`Operation`]; the store gives them a view to read from and a
-//! transaction to write into, and decides when and on which thread they run.
+//! [`Query`] and [`Operation`] know etcd's rules: conditions, sorting, limits, errors. The store
+//! gives them a view to read from and a transaction to write into, and decides when and on which
+//! thread they run.
 
 use std::future::Future;
 
+use kvwatch::EventRef;
 use prost::Message;
 
 use crate::error::StoreError;
 use crate::leases::Leases;
 use crate::rules::{Answer, Operation, Query};
 use crate::wire::mvccpb::Event;
-use kvwatch::EventRef;
 
-/// A store that etcd's clients may read and write.
+/// A store that etcd's clients can read and write.
 ///
-/// Its hub must be told everything that [`write`](Self::write) changes, after it became durable
-/// and readable, under the store's own revisions: an empty store is at revision 1
-/// ([`Builder::revision`](kvwatch::Builder::revision)), its first change has revision 2, and none
-/// is skipped. A store that keeps what changed should serve it to the hub with
-/// [`Builder::replay`](kvwatch::Builder::replay): then a watch can start at any revision that is
+/// The store publishes everything that [`write`](Self::write) changes to its hub, after the change
+/// is durable and readable, under the store's own revisions. An empty store is at revision 1
+/// ([`Builder::revision`](kvwatch::Builder::revision)), its first change has revision 2, and no
+/// revision is skipped. A store that keeps a log of its changes should give it to the hub with
+/// [`Builder::replay`](kvwatch::Builder::replay): then watches can start at any revision that is
 /// not compacted.
 ///
-/// The futures are polled by tonic, on the caller's runtime. A call that was cancelled (its client
-/// hung up) drops its future; what it asked for may happen all the same.
+/// tonic polls the returned futures, on the server's runtime. When a client cancels a call, its
+/// future is dropped; the operation may run all the same.
 pub trait Store: Send + Sync + 'static {
     /// Runs `query` on a view of the store that contains every write answered before.
     ///
@@ -37,28 +37,30 @@ pub trait Store: Send + Sync + 'static {
     /// If the store cannot be read, or is shut down.
     fn read(&self, query: Query) -> impl Future<Output = Result<Answer, StoreError>> + Send;
 
-    /// Runs `operation` in a transaction of its own, in order with all others. Returns what it
-    /// answered once that is durable, and the hub was told.
+    /// Runs `operation` in a transaction of its own, in order with all other operations. Returns
+    /// its answer once the transaction is durable and published.
     ///
-    /// Where [`Operation::run`] fails, nothing of it may remain. Several operations may share one
-    /// commit, each with a revision of its own.
+    /// Nothing of an operation may remain if [`Operation::run`] fails. Several operations may share
+    /// one commit, each under a revision of its own.
     ///
     /// # Errors
-    /// If the store cannot be written, or is shut down.
+    /// If the store cannot be written, is busy, or is shut down.
     fn write(
         &self,
         operation: Operation,
     ) -> impl Future<Output = Result<Answer, StoreError>> + Send;
 
-    /// What was published, as etcd's clients want it: a put with its whole [`KeyValue`], a delete
-    /// with only its key and, as `mod_revision`, its revision; `prev_kv` where the event has a
-    /// previous value. Called for each event and watch that it is sent to: it should look
-    /// nothing up. [`record::event`](crate::record::event) does it for stores that publish
-    /// records.
+    /// Converts a published event to etcd's. A put has its whole
+    /// [`KeyValue`](crate::wire::mvccpb::KeyValue). A delete has only its key and, as
+    /// `mod_revision`, its revision. `prev_kv` is set if the event has a previous value.
+    ///
+    /// Called for each event and each watch that receives the event, so it should not read the
+    /// store. [`record::event`](crate::record::event) does it for stores that publish records.
     fn event(&self, event: EventRef<'_>) -> Event;
 
-    /// Appends what [`event`](Self::event) returns to `bytes`, as protobuf. A store that can do so
-    /// without an `Event` saves its allocations:
+    /// Appends the result of [`event`](Self::event) to `bytes`, encoded as protobuf.
+    ///
+    /// A store that can encode without building an [`Event`] saves allocations.
     /// [`record::encode_event`](crate::record::encode_event) does it for stores that publish
     /// records.
     fn encode_event(&self, event: EventRef<'_>, bytes: &mut Vec<u8>) {
@@ -67,18 +69,18 @@ pub trait Store: Send + Sync + 'static {
         event.encode_raw(bytes);
     }
 
-    /// The time that leases have left.
+    /// When the store's leases expire.
     fn leases(&self) -> &Leases;
 
-    /// How large the store is.
+    /// The size of the store.
     fn size(&self) -> Size;
 }
 
-/// How large a store is, in bytes.
+/// The size of a store, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
-    /// On disk.
+    /// The space that the store takes on disk.
     pub allocated: u64,
-    /// Of that, in use.
+    /// The part of it that is in use.
     pub used: u64,
 }

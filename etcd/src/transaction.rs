@@ -1,4 +1,4 @@
-//! What etcd's rules need of a store: a view to read from, a transaction to write into.
+//! The two transactions that etcd's rules run in.
 
 use std::ops::ControlFlow;
 
@@ -9,18 +9,19 @@ use crate::error::StoreError;
 use crate::keys::KeyRange;
 use crate::wire::mvccpb::KeyValue;
 
-/// A view of a store for reading.
+/// A view of a store.
 pub trait ReadTransaction {
-    /// The last revision committed before this view was made. In a transaction, what the
-    /// transaction itself has written comes under the revision after it.
+    /// The last revision committed before this view. In a write transaction, its own writes belong
+    /// to the revision after this one.
     fn revision(&self) -> Revision;
 
-    /// Up to where the store was compacted: the oldest revision that can be read. 0 if it never
-    /// was.
+    /// The oldest revision that can be read: the store is compacted up to it. 0 if the store never
+    /// was compacted.
     fn compacted(&self) -> Revision;
 
-    /// Shows every key of the range as it stood at `revision`, ascending, until `show` breaks.
-    /// The revision is neither compacted nor in the future.
+    /// Calls `visit` with every key of the range as it was at `revision`, ascending, until `visit`
+    /// breaks. The revision is neither compacted nor in the future, and the range is not
+    /// [empty](KeyRange::is_empty).
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -28,11 +29,11 @@ pub trait ReadTransaction {
         &self,
         keys: &KeyRange,
         revision: Revision,
-        show: &mut dyn FnMut(KeyValue) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(KeyValue) -> ControlFlow<()>,
     ) -> Result<(), StoreError>;
 
-    /// How many keys [`scan`](Self::scan) would show. A store that can count without reading
-    /// values should.
+    /// Counts the keys that [`scan`](Self::scan) would visit. A store that can count without
+    /// reading values should override it.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -45,7 +46,7 @@ pub trait ReadTransaction {
         Ok(count)
     }
 
-    /// One key as it stood at `revision`.
+    /// One key as it was at `revision`.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -58,53 +59,55 @@ pub trait ReadTransaction {
         Ok(found)
     }
 
-    /// Whether there is such a lease.
+    /// Whether the lease exists.
     ///
     /// # Errors
     /// If the store cannot be read.
     fn has_lease(&self, lease: i64) -> Result<bool, StoreError>;
 
-    /// The keys attached to a lease now, ascending.
+    /// The keys that are attached to a lease, ascending.
     ///
     /// # Errors
     /// If the store cannot be read.
     fn lease_keys(&self, lease: i64) -> Result<Vec<Bytes>, StoreError>;
 }
 
-/// A transaction on a store. Reads of the revision after [`revision`](Read::revision) see what it
-/// has written so far. All that is put and deleted in it shares that revision.
+/// A transaction that writes. Its puts and deletes share one revision, the one after
+/// [`revision`](ReadTransaction::revision). Reads at that revision see the writes so far.
 pub trait WriteTransaction: ReadTransaction {
-    /// The key is now `kv`, and attached to `kv.lease` where that is not 0; before it was `old`.
+    /// Replaces `old`, the key's current state, with `kv`. Attaches the key to `kv.lease` unless
+    /// that is 0.
     ///
     /// # Errors
     /// If the store cannot be written.
     fn put(&mut self, kv: KeyValue, old: Option<KeyValue>) -> Result<(), StoreError>;
 
-    /// The key is gone; before it was `old`. That is to be readable at older revisions, and a
-    /// watch that starts at the delete's revision must get it even where the store was compacted
-    /// up to that revision.
+    /// Deletes a key. `old` is its current state, which must remain readable at older revisions. A
+    /// watch that starts at the delete's revision must receive the delete, even if the store is
+    /// compacted up to that revision.
     ///
     /// # Errors
     /// If the store cannot be written.
     fn delete(&mut self, old: KeyValue) -> Result<(), StoreError>;
 
-    /// Revisions below this one need not be readable any more. The hub's publisher is to be told
-    /// ([`Publisher::compact`](kvwatch::Publisher::compact)). If `physical`, their space should be
-    /// free when the write returns, else it may be freed later.
+    /// Compacts the store: revisions below this one need not remain readable. The store must pass
+    /// the compaction on to [`Publisher::compact`](kvwatch::Publisher::compact). If `physical`, the
+    /// space should be free when [`Store::write`](crate::Store::write) returns; otherwise it may be
+    /// freed later.
     ///
     /// # Errors
     /// If the store cannot be written.
     fn compact(&mut self, revision: Revision, physical: bool) -> Result<(), StoreError>;
 
-    /// There is a new lease of `ttl` seconds. Once that is durable, [`Store::leases`] is to know
-    /// it.
+    /// Creates a lease of `ttl` seconds. Once that is durable, the store must add it to
+    /// [`Store::leases`](crate::Store::leases).
     ///
     /// # Errors
     /// If the store cannot be written.
     fn grant(&mut self, lease: i64, ttl: i64) -> Result<(), StoreError>;
 
-    /// The lease is gone; its keys were deleted before. Once that is durable, [`Store::leases`]
-    /// is to forget it.
+    /// Removes a lease, whose keys were deleted before. Once that is durable, the store must remove
+    /// it from [`Store::leases`](crate::Store::leases).
     ///
     /// # Errors
     /// If the store cannot be written.

@@ -1,9 +1,10 @@
-//! The messages and services of etcd's API that are served, as generated from `proto`.
+//! The messages of etcd's API, and its generated services and clients.
 //!
-//! Field numbers and types are etcd's own, so that its clients understand them. Byte strings are
-//! [`bytes::Bytes`]. The clients are here too, over any transport: tests are written with them.
+//! Only the calls that this crate serves are here. Names, field numbers and types are etcd's own.
+//! Byte strings are [`bytes::Bytes`]. The modules `*_server` need feature `server`, the modules
+//! `*_client` feature `client`.
 
-// Generated code follows its generator's taste.
+// The code is generated.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -20,7 +21,7 @@ pub mod mvccpb {
     include!("wire/mvccpb.rs");
 }
 
-/// Package `etcdserverpb`: calls, and the services that answer them.
+/// Package `etcdserverpb`: requests, responses and services.
 pub mod etcdserverpb {
     include!("wire/etcdserverpb.rs");
 }

@@ -1,4 +1,4 @@
-//! What is refused by the look of a request, before the store is asked.
+//! Errors that a request has by itself, whatever the store holds.
 
 use std::collections::HashSet;
 
@@ -12,9 +12,9 @@ use crate::wire::etcdserverpb::{
     range_request::{SortOrder, SortTarget},
 };
 
-/// How deep transactions may lie within each other. protobuf stops decoding at a hundred messages
-/// within each other; this keeps well below what a thread's stack holds.
-const DEPTH: usize = 32;
+/// How deep transactions may be nested. protobuf stops decoding at a hundred nested messages; this
+/// limit stays far below the depth that would exhaust a thread's stack.
+const MAX_DEPTH: usize = 32;
 
 fn key(key: &Bytes) -> Result<(), RequestError> {
     if key.is_empty() {
@@ -49,26 +49,30 @@ pub(crate) fn delete(request: &DeleteRangeRequest) -> Result<(), RequestError> {
     key(&request.key)
 }
 
-/// A transaction with `most` conditions, and as many operations in either branch, is allowed;
-/// what lies deeper may have as many as are left of that.
-pub(crate) fn txn(request: &TxnRequest, most: usize) -> Result<(), RequestError> {
-    shape(request, most, DEPTH)?;
-    Changes::of(&request.success)?;
-    Changes::of(&request.failure)?;
+/// Allows `max_operations` conditions, and as many operations in each branch. A nested transaction
+/// is allowed the rest that its parent leaves.
+pub(crate) fn txn(request: &TxnRequest, max_operations: usize) -> Result<(), RequestError> {
+    check_shape(request, max_operations, MAX_DEPTH)?;
+    BranchChanges::of(&request.success)?;
+    BranchChanges::of(&request.failure)?;
     Ok(())
 }
 
-fn shape(request: &TxnRequest, most: usize, depth: usize) -> Result<(), RequestError> {
+fn check_shape(
+    request: &TxnRequest,
+    max_operations: usize,
+    max_depth: usize,
+) -> Result<(), RequestError> {
     let TxnRequest {
         compare,
         success,
         failure,
     } = request;
     let widest = compare.len().max(success.len()).max(failure.len());
-    let left = most
+    let nested_operations = max_operations
         .checked_sub(widest)
         .ok_or(RequestError::TooManyOperations)?;
-    let deeper = depth
+    let nested_depth = max_depth
         .checked_sub(1)
         .ok_or(RequestError::TooManyOperations)?;
     compare.iter().try_for_each(|compare| key(&compare.key))?;
@@ -77,24 +81,26 @@ fn shape(request: &TxnRequest, most: usize, depth: usize) -> Result<(), RequestE
             Some(Request::RequestRange(request)) => range(request)?,
             Some(Request::RequestPut(request)) => put(request)?,
             Some(Request::RequestDeleteRange(request)) => delete(request)?,
-            Some(Request::RequestTxn(request)) => shape(request, left, deeper)?,
-            // etcd's words for an operation that is none.
+            Some(Request::RequestTxn(request)) => {
+                check_shape(request, nested_operations, nested_depth)?;
+            }
+            // etcd's error for an operation without a request.
             None => return Err(RequestError::KeyNotFound),
         }
     }
     Ok(())
 }
 
-/// What one branch of a transaction may change, whatever the conditions within it say.
+/// The keys that one branch of a transaction may change, whatever its nested conditions decide.
 #[derive(Default)]
-struct Changes {
+struct BranchChanges {
     puts: HashSet<Bytes>,
     deletes: Vec<KeyRange>,
 }
 
-impl Changes {
-    /// Refuses a branch that could change one key twice. Only the branches of one transaction
-    /// within it may put the same key: just one of them runs.
+impl BranchChanges {
+    /// Collects a branch's changes, and fails if the branch could change one key twice. The two
+    /// branches of a nested transaction may put the same key, because only one of them runs.
     fn of(branch: &[RequestOp]) -> Result<Self, RequestError> {
         let mut all = Self::default();
         let requests = || {
@@ -113,10 +119,10 @@ impl Changes {
                 let success = Self::of(&nested.success)?;
                 let failure = Self::of(&nested.failure)?;
                 for put in &success.puts {
-                    all.put(put.clone(), None)?;
+                    all.add_put(put.clone(), None)?;
                 }
                 for put in &failure.puts {
-                    all.put(put.clone(), Some(&success.puts))?;
+                    all.add_put(put.clone(), Some(&success.puts))?;
                 }
                 all.deletes.extend(success.deletes);
                 all.deletes.extend(failure.deletes);
@@ -124,17 +130,22 @@ impl Changes {
         }
         for request in requests() {
             if let Request::RequestPut(put) = request {
-                all.put(put.key.clone(), None)?;
+                all.add_put(put.key.clone(), None)?;
             }
         }
         Ok(all)
     }
 
-    fn put(&mut self, key: Bytes, instead_of: Option<&HashSet<Bytes>>) -> Result<(), RequestError> {
+    /// Adds a put. A key of `alternative`, the puts of the other branch, may occur twice.
+    fn add_put(
+        &mut self,
+        key: Bytes,
+        alternative: Option<&HashSet<Bytes>>,
+    ) -> Result<(), RequestError> {
         if self.deletes.iter().any(|keys| keys.contains(&key)) {
             return Err(RequestError::DuplicateKey);
         }
-        let exclusive = instead_of.is_some_and(|other| other.contains(&key));
+        let exclusive = alternative.is_some_and(|other| other.contains(&key));
         if !self.puts.insert(key) && !exclusive {
             return Err(RequestError::DuplicateKey);
         }

@@ -1,4 +1,4 @@
-//! What a store is asked to run: one call of a client, with etcd's rules in it.
+//! The work that the services hand to a store: one request, with etcd's rules in it.
 
 use bytes::Bytes;
 use prost::Message;
@@ -16,13 +16,13 @@ use crate::wire::etcdserverpb::{
     TxnRequest, TxnResponse,
 };
 
-/// A call that only reads.
+/// A request that only reads.
 #[derive(Debug)]
-#[must_use = "a query does nothing before it is run"]
-pub struct Query(Reading);
+#[must_use = "a query does nothing until it is run"]
+pub struct Query(QueryKind);
 
 #[derive(Debug)]
-enum Reading {
+enum QueryKind {
     Range(RangeRequest),
     Txn(TxnRequest),
     LeaseKeys(i64),
@@ -31,49 +31,50 @@ enum Reading {
 impl Query {
     pub(crate) fn range(request: RangeRequest) -> Result<Self, RequestError> {
         check::range(&request)?;
-        Ok(Self(Reading::Range(request)))
+        Ok(Self(QueryKind::Range(request)))
     }
 
     pub(crate) fn lease_keys(lease: i64) -> Self {
-        Self(Reading::LeaseKeys(lease))
+        Self(QueryKind::LeaseKeys(lease))
     }
 
-    /// Whether it reads one key at most: that is done soon, while anything else may read the
-    /// whole store, and should not hold up a thread that others need.
+    /// Whether the query reads at most one key. Any other query may read the whole store, and
+    /// should not block a thread that serves other calls.
     #[must_use]
     pub fn is_small(&self) -> bool {
-        matches!(&self.0, Reading::Range(request) if request.range_end.is_empty())
+        matches!(&self.0, QueryKind::Range(request) if request.range_end.is_empty())
     }
 
-    /// Reads. To be called once, in [`Store::read`](super::Store::read).
+    /// Runs the query. For [`Store::read`](crate::Store::read), once per query.
     ///
     /// # Errors
-    /// What the view failed with.
+    /// If the view fails. A request that etcd's rules refuse is not an error but an answer.
     pub fn run(self, view: &dyn ReadTransaction) -> Result<Answer, StoreError> {
-        let done = match self.0 {
-            Reading::Range(request) => {
+        let result = match self.0 {
+            QueryKind::Range(request) => {
                 range::range(view, view.revision(), &request).map(Reply::Range)
             }
-            Reading::Txn(request) => {
-                let mut frozen = ReadOnly(view);
-                txn::run(&mut OperationTxn::new(&mut frozen), &request).map(Reply::Txn)
+            QueryKind::Txn(request) => {
+                let mut view = ReadOnly(view);
+                let mut operation = OperationTxn::new(&mut view);
+                txn::run(&mut operation, &request).map(Reply::Txn)
             }
-            Reading::LeaseKeys(lease) => view
+            QueryKind::LeaseKeys(lease) => view
                 .lease_keys(lease)
                 .map(Reply::LeaseKeys)
                 .map_err(Fault::Store),
         };
-        Answer::of(done)
+        Answer::from_result(result)
     }
 }
 
-/// A call that may write.
+/// A request that may write.
 #[derive(Debug)]
-#[must_use = "an operation does nothing before it is run"]
-pub struct Operation(Writing);
+#[must_use = "an operation does nothing until it is run"]
+pub struct Operation(OperationKind);
 
 #[derive(Debug)]
-enum Writing {
+enum OperationKind {
     Put(PutRequest),
     Delete(DeleteRangeRequest),
     Txn(TxnRequest),
@@ -82,110 +83,113 @@ enum Writing {
     Revoke { lease: i64 },
 }
 
-/// What a transaction asks for: a query where it cannot write, whatever its conditions say.
-pub(crate) enum Planned {
+/// A transaction: a query if none of its branches can write, an operation otherwise.
+pub(crate) enum TxnKind {
     Query(Query),
     Operation(Operation),
 }
 
 impl Operation {
-    /// A put, as the service hands it to the store; with it a store's own tests can write without
-    /// a client.
+    /// A put, as the service makes it of a request. Public so that a store's tests can write
+    /// without a client.
     ///
     /// # Errors
-    /// What etcd refuses whatever the store holds, an empty key for instance.
+    /// If etcd refuses the request whatever the store holds, for example an empty key.
     pub fn put(request: PutRequest) -> Result<Self, RequestError> {
         check::put(&request)?;
-        Ok(Self(Writing::Put(request)))
+        Ok(Self(OperationKind::Put(request)))
     }
 
     pub(crate) fn delete(request: DeleteRangeRequest) -> Result<Self, RequestError> {
         check::delete(&request)?;
-        Ok(Self(Writing::Delete(request)))
+        Ok(Self(OperationKind::Delete(request)))
     }
 
-    pub(crate) fn txn(request: TxnRequest, most: usize) -> Result<Planned, RequestError> {
-        check::txn(&request, most)?;
+    pub(crate) fn txn(request: TxnRequest, max_operations: usize) -> Result<TxnKind, RequestError> {
+        check::txn(&request, max_operations)?;
         Ok(if txn::only_reads(&request) {
-            Planned::Query(Query(Reading::Txn(request)))
+            TxnKind::Query(Query(QueryKind::Txn(request)))
         } else {
-            Planned::Operation(Self(Writing::Txn(request)))
+            TxnKind::Operation(Self(OperationKind::Txn(request)))
         })
     }
 
     pub(crate) fn compact(revision: i64, physical: bool) -> Self {
-        Self(Writing::Compact { revision, physical })
+        Self(OperationKind::Compact { revision, physical })
     }
 
-    /// A lease of at least `ttl` seconds; with 0 as its name, one is chosen.
+    /// A new lease of at least [`MIN_TTL`] seconds. With 0 as its id, an unused id is chosen.
     pub(crate) fn grant(lease: i64, ttl: i64) -> Result<Self, RequestError> {
         if ttl > MAX_TTL {
             return Err(RequestError::LeaseTooLong);
         }
         let ttl = ttl.max(MIN_TTL);
-        Ok(Self(Writing::Grant { lease, ttl }))
+        Ok(Self(OperationKind::Grant { lease, ttl }))
     }
 
-    /// Ends a lease: all its keys are deleted, in one revision. It is what a store runs when a
-    /// lease has [`expired`](super::Leases::expired); where there is no such lease, it does
-    /// nothing.
+    /// Ends a lease and deletes its keys, under one revision. A store runs it for every lease that
+    /// has [`expired`](crate::Leases::expired). A lease that does not exist is left alone.
     pub fn revoke(lease: i64) -> Self {
-        Self(Writing::Revoke { lease })
+        Self(OperationKind::Revoke { lease })
     }
 
-    /// How many bytes it takes to name what it does: a store that lets operations wait can bound
-    /// the memory that takes.
+    /// The bytes of the encoded request, approximately. A store can bound the memory of waiting
+    /// operations with it.
     #[must_use]
     pub fn size(&self) -> usize {
         match &self.0 {
-            Writing::Put(request) => request.encoded_len(),
-            Writing::Delete(request) => request.encoded_len(),
-            Writing::Txn(request) => request.encoded_len(),
-            Writing::Compact { .. } | Writing::Grant { .. } | Writing::Revoke { .. } => 16,
+            OperationKind::Put(request) => request.encoded_len(),
+            OperationKind::Delete(request) => request.encoded_len(),
+            OperationKind::Txn(request) => request.encoded_len(),
+            OperationKind::Compact { .. }
+            | OperationKind::Grant { .. }
+            | OperationKind::Revoke { .. } => 16,
         }
     }
 
-    /// Whether it writes one key at most: that is done soon, while anything else may go through
-    /// the whole store, and should not hold up a thread that others need.
+    /// Whether the operation writes at most one key. Any other operation may go through the whole
+    /// store, and should not block a thread that serves other calls.
     #[must_use]
     pub fn is_small(&self) -> bool {
         match &self.0 {
-            Writing::Put(_) => true,
-            Writing::Delete(request) => request.range_end.is_empty(),
+            OperationKind::Put(_) => true,
+            OperationKind::Delete(request) => request.range_end.is_empty(),
             _ => false,
         }
     }
 
-    /// Reads and writes. To be called once, in the transaction of
-    /// [`Store::write`](super::Store::write).
+    /// Runs the operation. For the transaction of [`Store::write`](crate::Store::write), once per
+    /// operation.
     ///
-    /// What etcd's rules refuse is refused before anything is written, and is an answer too.
+    /// An operation that etcd's rules refuse writes nothing, and the refusal is an answer, not an
+    /// error.
     ///
     /// # Errors
-    /// What the transaction failed with: nothing of it may remain then.
+    /// If the transaction fails. Nothing that the operation wrote may remain then.
     pub fn run(self, transaction: &mut dyn WriteTransaction) -> Result<Answer, StoreError> {
-        let mut txn = OperationTxn::new(transaction);
-        let done = match self.0 {
-            Writing::Put(request) => txn.put_call(request).map(Reply::Put),
-            Writing::Delete(request) => txn.delete_range(request).map(Reply::Delete),
-            Writing::Txn(request) => txn::run(&mut txn, &request).map(Reply::Txn),
-            Writing::Compact { revision, physical } => {
-                txn.compact(revision, physical).map(|()| Reply::Compacted)
-            }
-            Writing::Grant { lease, ttl } => txn
+        let mut operation = OperationTxn::new(transaction);
+        let result = match self.0 {
+            OperationKind::Put(request) => operation.put_call(request).map(Reply::Put),
+            OperationKind::Delete(request) => operation.delete_range(request).map(Reply::Delete),
+            OperationKind::Txn(request) => txn::run(&mut operation, &request).map(Reply::Txn),
+            OperationKind::Compact { revision, physical } => operation
+                .compact(revision, physical)
+                .map(|()| Reply::Compacted),
+            OperationKind::Grant { lease, ttl } => operation
                 .grant(lease, ttl)
                 .map(|lease| Reply::Granted { lease, ttl }),
-            Writing::Revoke { lease } => txn
+            OperationKind::Revoke { lease } => operation
                 .revoke(lease)
                 .map(|revision| Reply::Revoked { revision }),
         };
-        Answer::of(done)
+        Answer::from_result(result)
     }
 }
 
-/// What an [`Operation`] or a [`Query`] answers; only for the service that asked.
+/// The answer of a [`Query`] or an [`Operation`]. The store passes it back to the service, which
+/// alone can read it.
 #[derive(Debug)]
-#[must_use = "an answer is what the client waits for"]
+#[must_use = "the client waits for the answer"]
 pub struct Answer(pub(crate) Result<Reply, RequestError>);
 
 #[derive(Debug)]
@@ -201,10 +205,10 @@ pub(crate) enum Reply {
 }
 
 impl Answer {
-    fn of(done: Result<Reply, Fault>) -> Result<Self, StoreError> {
-        match done {
+    fn from_result(result: Result<Reply, Fault>) -> Result<Self, StoreError> {
+        match result {
             Ok(reply) => Ok(Self(Ok(reply))),
-            Err(Fault::Request(refusal)) => Ok(Self(Err(refusal))),
+            Err(Fault::Request(error)) => Ok(Self(Err(error))),
             Err(Fault::Store(error)) => Err(error),
         }
     }

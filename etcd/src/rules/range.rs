@@ -1,4 +1,4 @@
-//! Reading a range of keys: at which revision, how many, in which order.
+//! Reading a range of keys: revision, bounds, order and limit.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -12,38 +12,38 @@ use crate::wire::etcdserverpb::{RangeRequest, RangeResponse};
 use crate::wire::mvccpb::KeyValue;
 use kvwatch::Revision;
 
-/// `now` is the revision that is read where none is asked for, and the last there is.
+/// Reads a range. `last` is the last revision, and the one to read if the request names none.
 pub(crate) fn range(
     view: &dyn ReadTransaction,
-    now: Revision,
+    last: Revision,
     request: &RangeRequest,
 ) -> Result<RangeResponse, Fault> {
-    let at = readable(view, now, request.revision)?;
+    let revision = readable(view, last, request.revision)?;
     let keys = KeyRange::from_wire(request.key.clone(), request.range_end.clone());
     let mut response = RangeResponse {
-        header: header::at_revision(now),
+        header: header::at_revision(last),
         ..RangeResponse::default()
     };
     if keys.is_empty() {
         return Ok(response);
     }
     if request.count_only {
-        response.count = view.count(&keys, at)?.cast_signed();
+        response.count = view.count(&keys, revision)?.cast_signed();
         return Ok(response);
     }
     let limit = usize::try_from(request.limit)
         .ok()
         .filter(|limit| *limit > 0);
-    // One more than the limit says that there is more. Where keys are left out or put in another
-    // order, all must be read first.
-    let plain = request.sort_order == SortOrder::None as i32 && !has_bounds(request);
+    // One key beyond the limit shows that there are more. With bounds or an order, all keys must be
+    // read first.
+    let in_key_order = request.sort_order == SortOrder::None as i32 && !has_bounds(request);
     let enough = limit
-        .filter(|_| plain)
+        .filter(|_| in_key_order)
         .map_or(usize::MAX, |limit| limit.saturating_add(1));
     let by_value = request.sort_target == SortTarget::Value as i32;
     let mut kvs = Vec::new();
     let mut read = 0;
-    view.scan(&keys, at, &mut |mut kv| {
+    view.scan(&keys, revision, &mut |mut kv| {
         read += 1;
         if within_bounds(request, &kv) {
             if request.keys_only && !by_value {
@@ -60,7 +60,7 @@ pub(crate) fn range(
     response.count = if read < enough {
         read as i64
     } else {
-        view.count(&keys, at)?.cast_signed()
+        view.count(&keys, revision)?.cast_signed()
     };
     sort(request, &mut kvs);
     if let Some(limit) = limit
@@ -76,22 +76,23 @@ pub(crate) fn range(
     Ok(response)
 }
 
-/// The revision to read where `asked` is asked for; 0 and below mean the present.
+/// The revision to read if a request names `requested`. 0 and below mean the last one.
 pub(crate) fn readable(
     view: &dyn ReadTransaction,
-    now: Revision,
-    asked: i64,
+    last: Revision,
+    requested: i64,
 ) -> Result<Revision, RequestError> {
-    let Some(asked) = Revision::try_from(asked).ok().filter(|asked| *asked > 0) else {
-        return Ok(now);
+    let requested = Revision::try_from(requested).ok().filter(|it| *it > 0);
+    let Some(revision) = requested else {
+        return Ok(last);
     };
-    if asked > now {
+    if revision > last {
         return Err(RequestError::FutureRevision);
     }
-    if asked < view.compacted() {
+    if revision < view.compacted() {
         return Err(RequestError::Compacted);
     }
-    Ok(asked)
+    Ok(revision)
 }
 
 fn has_bounds(request: &RangeRequest) -> bool {
@@ -102,7 +103,8 @@ fn has_bounds(request: &RangeRequest) -> bool {
 }
 
 fn within_bounds(request: &RangeRequest, kv: &KeyValue) -> bool {
-    let within = |min: i64, is: i64, max: i64| (min == 0 || is >= min) && (max == 0 || is <= max);
+    let within =
+        |min: i64, value: i64, max: i64| (min == 0 || value >= min) && (max == 0 || value <= max);
     within(
         request.min_mod_revision,
         kv.mod_revision,
@@ -123,7 +125,7 @@ fn sort(request: &RangeRequest, kvs: &mut [KeyValue]) {
         SortTarget::Value => |a, b| a.value.cmp(&b.value),
     };
     match (request.sort_order(), request.sort_target()) {
-        // They come in the order of their keys.
+        // A scan visits keys in this order.
         (SortOrder::None | SortOrder::Ascend, SortTarget::Key) => {}
         (SortOrder::None | SortOrder::Ascend, _) => kvs.sort_by(by),
         (SortOrder::Descend, _) => kvs.sort_by(|a, b| by(b, a)),

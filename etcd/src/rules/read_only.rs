@@ -1,4 +1,4 @@
-//! A view in a transaction's place.
+//! A view in the role of a write transaction.
 
 use std::ops::ControlFlow;
 
@@ -10,7 +10,8 @@ use crate::keys::KeyRange;
 use crate::transaction::{ReadTransaction, WriteTransaction};
 use crate::wire::mvccpb::KeyValue;
 
-/// A view in a transaction's place, for transactions that only read.
+/// A view in the role of a write transaction, for transactions of the API that only read: they share
+/// the code of those that write.
 pub(crate) struct ReadOnly<'a>(pub(crate) &'a dyn ReadTransaction);
 
 impl ReadTransaction for ReadOnly<'_> {
@@ -26,9 +27,9 @@ impl ReadTransaction for ReadOnly<'_> {
         &self,
         keys: &KeyRange,
         revision: Revision,
-        show: &mut dyn FnMut(KeyValue) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(KeyValue) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.0.scan(keys, revision, show)
+        self.0.scan(keys, revision, visit)
     }
 
     fn count(&self, keys: &KeyRange, revision: Revision) -> Result<u64, StoreError> {
@@ -48,7 +49,7 @@ impl ReadTransaction for ReadOnly<'_> {
     }
 }
 
-/// Nobody comes here: a query has nothing to write.
+/// Never called: a query has no write.
 impl WriteTransaction for ReadOnly<'_> {
     fn put(&mut self, _: KeyValue, _: Option<KeyValue>) -> Result<(), StoreError> {
         Err(cannot_write())

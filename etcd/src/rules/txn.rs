@@ -1,5 +1,5 @@
-//! Transactions: conditions first, then what must hold for the chosen branches, then their
-//! operations in order.
+//! Transactions: first the conditions, then the checks of the chosen branches, then their operations
+//! in order.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -18,13 +18,13 @@ use crate::wire::etcdserverpb::{
 };
 use crate::wire::mvccpb::KeyValue;
 
-/// Which branch of a transaction runs, and of those within that branch, in order.
+/// The branches that run: of a transaction, and of the transactions nested in that branch, in order.
 struct Path {
     succeeded: bool,
-    within: Vec<Path>,
+    nested: Vec<Path>,
 }
 
-/// Whether nothing in it, in any branch, can write.
+/// Whether no branch can write.
 pub(crate) fn only_reads(request: &TxnRequest) -> bool {
     let mut all = request.success.iter().chain(&request.failure);
     all.all(|operation| match &operation.request {
@@ -34,7 +34,8 @@ pub(crate) fn only_reads(request: &TxnRequest) -> bool {
     })
 }
 
-/// Its look was checked before. All conditions see the store as it was before the transaction.
+/// Runs a transaction that [`check::txn`](super::check::txn) allowed. All conditions, nested ones too,
+/// see the store as it was before the transaction.
 pub(crate) fn run(txn: &mut OperationTxn<'_>, request: &TxnRequest) -> Result<TxnResponse, Fault> {
     let path = choose(txn.view(), request)?;
     check(txn, request, &path, &check_put)?;
@@ -62,29 +63,29 @@ fn nested(operation: &RequestOp) -> Option<&TxnRequest> {
 fn choose(view: &dyn ReadTransaction, request: &TxnRequest) -> Result<Path, Fault> {
     let mut path = Path {
         succeeded: true,
-        within: Vec::new(),
+        nested: Vec::new(),
     };
     for compare in &request.compare {
         path.succeeded = path.succeeded && holds(view, compare)?;
     }
     for nested in branch(request, &path).iter().filter_map(nested) {
-        path.within.push(choose(view, nested)?);
+        path.nested.push(choose(view, nested)?);
     }
     Ok(path)
 }
 
-/// Shows every operation on the path to `check`.
+/// Calls `check_one` with every operation on the path.
 fn check(
     txn: &OperationTxn<'_>,
     request: &TxnRequest,
     path: &Path,
     check_one: &dyn Fn(&OperationTxn<'_>, &Request) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
-    let mut within = path.within.iter();
+    let mut paths = path.nested.iter();
     for operation in branch(request, path) {
         match (nested(operation), &operation.request) {
             (Some(nested), _) => {
-                let path = within.next().expect("a path for each");
+                let path = paths.next().expect("a path for each");
                 check(txn, nested, path, check_one)?;
             }
             (None, Some(request)) => check_one(txn, request)?,
@@ -96,7 +97,7 @@ fn check(
 
 fn check_put(txn: &OperationTxn<'_>, request: &Request) -> Result<(), Fault> {
     if let Request::RequestPut(put) = request {
-        txn.check_kept(put)?;
+        txn.check_existing(put)?;
         txn.check_lease(put.lease)?;
     }
     Ok(())
@@ -114,20 +115,20 @@ fn apply(
     request: &TxnRequest,
     path: &Path,
 ) -> Result<TxnResponse, Fault> {
-    let mut within = path.within.iter();
+    let mut paths = path.nested.iter();
     let mut responses = Vec::new();
     for operation in branch(request, path) {
         let response = match operation.request.clone() {
             Some(Request::RequestRange(request)) => {
-                let now = txn.revision();
-                Response::ResponseRange(range::range(txn.view(), now, &request)?)
+                let last = txn.revision();
+                Response::ResponseRange(range::range(txn.view(), last, &request)?)
             }
             Some(Request::RequestPut(request)) => Response::ResponsePut(txn.put(request)?),
             Some(Request::RequestDeleteRange(request)) => {
                 Response::ResponseDeleteRange(txn.delete_range(request)?)
             }
             Some(Request::RequestTxn(request)) => {
-                let path = within.next().expect("a path for each");
+                let path = paths.next().expect("a path for each");
                 Response::ResponseTxn(apply(txn, &request, path)?)
             }
             None => return Err(RequestError::KeyNotFound.into()),
@@ -137,15 +138,15 @@ fn apply(
         });
     }
     Ok(TxnResponse {
-        // As etcd leaves it for transactions within others.
+        // etcd leaves the header of a nested transaction empty.
         header: Some(ResponseHeader::default()),
         succeeded: path.succeeded,
         responses,
     })
 }
 
-/// Whether a condition holds for every key of its range. Where there is none, it is compared with
-/// a key that was never put; but no value is equal to one that is not there, nor different.
+/// Whether a condition holds for every key of its range. If the range has no key, the condition is
+/// tested on a key that was never put, except that no comparison of a missing value holds.
 fn holds(view: &dyn ReadTransaction, compare: &Compare) -> Result<bool, Fault> {
     let keys = KeyRange::from_wire(compare.key.clone(), compare.range_end.clone());
     let (mut any, mut all) = (false, true);
@@ -169,9 +170,10 @@ fn holds(view: &dyn ReadTransaction, compare: &Compare) -> Result<bool, Fault> {
 
 fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
     let given = compare.target_union.as_ref();
-    // What is not given, or given for another target, counts as 0 or empty.
-    let number =
-        |is: i64, pick: fn(&TargetUnion) -> Option<i64>| is.cmp(&given.and_then(pick).unwrap_or(0));
+    // A missing operand, or one of another target, counts as 0 or empty.
+    let number = |value: i64, pick: fn(&TargetUnion) -> Option<i64>| {
+        value.cmp(&given.and_then(pick).unwrap_or(0))
+    };
     let ordering = match CompareTarget::try_from(compare.target) {
         Ok(CompareTarget::Version) => number(kv.version, |given| match given {
             TargetUnion::Version(number) => Some(*number),

@@ -1,4 +1,4 @@
-//! The txn of one operation to write: it has one revision for all that it changes.
+//! The writes of one operation, under one revision.
 
 use std::ops::ControlFlow;
 
@@ -13,10 +13,10 @@ use crate::wire::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse, PutRequ
 use crate::wire::mvccpb::KeyValue;
 use kvwatch::Revision;
 
-/// One operation, writing.
+/// One operation inside a store's transaction.
 pub(crate) struct OperationTxn<'a> {
     transaction: &'a mut dyn WriteTransaction,
-    /// Something was put or deleted: there is a revision of this operation's own.
+    /// Whether the operation put or deleted anything, and so has a revision of its own.
     changed: bool,
 }
 
@@ -28,25 +28,26 @@ impl<'a> OperationTxn<'a> {
         }
     }
 
-    /// What this txn can read, its own writes included.
+    /// The store with the operation's own writes.
     pub(crate) fn view(&self) -> &dyn ReadTransaction {
         self.transaction
     }
 
-    /// The revision before this txn.
+    /// The last revision before the operation.
     pub(crate) fn base_revision(&self) -> Revision {
         self.transaction.revision()
     }
 
-    /// The revision that there is now.
+    /// The last revision, counting the operation's own if it has one.
     pub(crate) fn revision(&self) -> Revision {
         self.base_revision() + Revision::from(self.changed)
     }
 
-    /// A put on its own: the lease is looked at before the key, as etcd does it here alone.
+    /// A put outside a transaction. etcd checks the lease before the key here, and after the key in a
+    /// transaction.
     pub(crate) fn put_call(&mut self, request: PutRequest) -> Result<PutResponse, Fault> {
         self.check_lease(request.lease)?;
-        self.check_kept(&request)?;
+        self.check_existing(&request)?;
         Ok(self.put(request)?)
     }
 
@@ -57,16 +58,16 @@ impl<'a> OperationTxn<'a> {
         Ok(())
     }
 
-    /// A put that keeps something needs a key that has it.
-    pub(crate) fn check_kept(&self, request: &PutRequest) -> Result<(), Fault> {
-        let keeps = request.ignore_value || request.ignore_lease;
-        if keeps && self.get(&request.key)?.is_none() {
+    /// A put that keeps the value or the lease needs an existing key.
+    pub(crate) fn check_existing(&self, request: &PutRequest) -> Result<(), Fault> {
+        let needs_key = request.ignore_value || request.ignore_lease;
+        if needs_key && self.get(&request.key)?.is_none() {
             return Err(RequestError::KeyNotFound.into());
         }
         Ok(())
     }
 
-    /// What it needs was checked before.
+    /// A put whose lease and key were checked.
     pub(crate) fn put(&mut self, request: PutRequest) -> Result<PutResponse, StoreError> {
         let old = self.get(&request.key)?;
         let revision = (self.base_revision() + 1).cast_signed();
@@ -102,47 +103,47 @@ impl<'a> OperationTxn<'a> {
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, Fault> {
         let keys = KeyRange::from_wire(request.key, request.range_end);
-        let mut gone = Vec::new();
+        let mut deleted = Vec::new();
         if !keys.is_empty() {
             self.transaction.scan(&keys, self.revision(), &mut |kv| {
-                gone.push(kv);
+                deleted.push(kv);
                 ControlFlow::Continue(())
             })?;
         }
-        let deleted = gone.len() as i64;
+        let count = deleted.len() as i64;
         let prev_kvs = if request.prev_kv {
-            gone.clone()
+            deleted.clone()
         } else {
             vec![]
         };
-        self.delete_all(gone)?;
+        self.delete_all(deleted)?;
         Ok(DeleteRangeResponse {
             header: header::at_revision(self.revision()),
-            deleted,
+            deleted: count,
             prev_kvs,
         })
     }
 
     pub(crate) fn compact(&mut self, revision: i64, physical: bool) -> Result<(), Fault> {
-        let wanted = Revision::try_from(revision).unwrap_or(0);
-        // An empty store's first revision can be compacted, and nothing before it.
-        if wanted <= self.transaction.compacted() {
+        let target = Revision::try_from(revision).unwrap_or(0);
+        // The first revision of an empty store can be compacted, revision 0 cannot.
+        if target <= self.transaction.compacted() {
             return Err(RequestError::Compacted.into());
         }
-        if wanted > self.base_revision() {
+        if target > self.base_revision() {
             return Err(RequestError::FutureRevision.into());
         }
-        Ok(self.transaction.compact(wanted, physical)?)
+        Ok(self.transaction.compact(target, physical)?)
     }
 
-    /// Returns the lease's name.
+    /// Returns the lease's id, which is chosen here if `lease` is 0.
     pub(crate) fn grant(&mut self, lease: i64, ttl: i64) -> Result<i64, Fault> {
         let lease = match lease {
             0 => self.unused_lease()?,
-            taken if self.transaction.has_lease(taken)? => {
+            id if self.transaction.has_lease(id)? => {
                 return Err(RequestError::LeaseExists.into());
             }
-            free => free,
+            id => id,
         };
         self.transaction.grant(lease, ttl)?;
         Ok(lease)
@@ -150,23 +151,23 @@ impl<'a> OperationTxn<'a> {
 
     fn unused_lease(&self) -> Result<i64, Fault> {
         loop {
-            let name = i64::from_le_bytes(random::bytes()?) & i64::MAX;
-            if name != 0 && !self.transaction.has_lease(name)? {
-                return Ok(name);
+            let id = i64::from_le_bytes(random::bytes()?) & i64::MAX;
+            if id != 0 && !self.transaction.has_lease(id)? {
+                return Ok(id);
             }
         }
     }
 
-    /// Returns the revision afterwards.
+    /// Returns the last revision, counting the operation's own.
     pub(crate) fn revoke(&mut self, lease: i64) -> Result<i64, Fault> {
         if !self.transaction.has_lease(lease)? {
             return Err(RequestError::LeaseNotFound.into());
         }
-        let mut gone = Vec::new();
+        let mut deleted = Vec::new();
         for key in self.transaction.lease_keys(lease)? {
-            gone.extend(self.get(&key)?);
+            deleted.extend(self.get(&key)?);
         }
-        self.delete_all(gone)?;
+        self.delete_all(deleted)?;
         self.transaction.revoke(lease)?;
         Ok(self.revision().cast_signed())
     }
@@ -175,8 +176,8 @@ impl<'a> OperationTxn<'a> {
         self.transaction.get(key, self.revision())
     }
 
-    fn delete_all(&mut self, gone: Vec<KeyValue>) -> Result<(), StoreError> {
-        for kv in gone {
+    fn delete_all(&mut self, kvs: Vec<KeyValue>) -> Result<(), StoreError> {
+        for kv in kvs {
             self.transaction.delete(kv)?;
             self.changed = true;
         }

@@ -1,4 +1,4 @@
-//! Which keys a call needs, checked against its caller's permissions.
+//! Checks that a caller has the permissions that a request needs.
 
 use tonic::Status;
 
@@ -13,8 +13,8 @@ use crate::wire::etcdserverpb::{
 };
 
 impl<S: Store> Etcd<S> {
-    /// Whoever attaches a key to a lease can end the lease's other keys with it, by letting it
-    /// run out: so they must be open too.
+    /// Requires write access to every key of the lease: a client that attaches a key to a lease can
+    /// delete the lease's other keys by letting the lease expire.
     pub(super) async fn authorize_attach(&self, caller: &Caller, lease: i64) -> Result<(), Status> {
         if lease == 0 || matches!(caller, Caller::Anybody) {
             return Ok(());
@@ -57,8 +57,8 @@ pub(super) fn authorize_delete(
     Ok(())
 }
 
-/// Both branches must be open, whichever runs: which one it is tells something of the keys that
-/// were compared. Collects the leases that it attaches keys to.
+/// Requires access to the keys of both branches and of the conditions: the branch that runs reveals
+/// the state of the compared keys. Adds the leases that the transaction attaches keys to to `leases`.
 pub(super) fn authorize_txn(
     caller: &Caller,
     request: &TxnRequest,

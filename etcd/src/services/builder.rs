@@ -1,4 +1,4 @@
-//! Builds the services, and hands them out to be mounted.
+//! Builds the services, to be mounted into a tonic server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::wire::etcdserverpb::kv_server::KvServer;
 use crate::wire::etcdserverpb::lease_server::LeaseServer;
 use crate::wire::etcdserverpb::maintenance_server::MaintenanceServer;
 
-/// How often a quiet watch that asked for progress is told of it, if not said otherwise.
+/// The default of [`EtcdBuilder::progress_interval`].
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// Sets the services up: from [`Etcd::builder`].
+/// Configures the services. Made by [`Etcd::builder`].
 #[must_use]
 pub struct EtcdBuilder<S> {
     hub: Hub,
@@ -33,33 +33,33 @@ pub struct EtcdBuilder<S> {
 }
 
 impl<S: Store> EtcdBuilder<S> {
-    /// Who answers. Default: [`Identity::default`].
+    /// How the server names itself. Default: [`Identity::default`].
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = identity;
         self
     }
 
-    /// How much clients may ask for. Default: [`Limits::default`].
+    /// Limits on what clients may request. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// One more who may call. Default: nobody is configured, and then anybody may do anything.
+    /// Adds a user. Once there is a user, every call but Authenticate needs a token. Default: no users,
+    /// and every client may do everything.
     pub fn user(mut self, user: User) -> Self {
         self.users.push(user);
         self
     }
 
-    /// How long a watch that asked for progress must be quiet to be told of it; up to a tenth is
-    /// added, so that streams do not all wake at once. At least a millisecond. Default: 10
-    /// minutes.
+    /// How long a watch that requests progress must be quiet before it is notified. Up to a tenth is
+    /// added at random, so that streams do not all wake at once. At least 1 ms. Default: 10 minutes.
     pub fn progress_interval(mut self, interval: Duration) -> Self {
         self.progress_interval = interval.max(Duration::from_millis(1));
         self
     }
 
-    /// The services.
+    /// Builds the services. Starts no task and no thread.
     #[must_use]
     pub fn build(self) -> Etcd<S> {
         Etcd {
@@ -69,7 +69,7 @@ impl<S: Store> EtcdBuilder<S> {
             limits: Arc::new(self.limits),
             users: Arc::new(Users::new(self.users)),
             quota: Arc::default(),
-            groups: Arc::default(),
+            event_cache: Arc::default(),
             progress_interval: self.progress_interval,
         }
     }
@@ -87,7 +87,7 @@ impl<S> fmt::Debug for EtcdBuilder<S> {
 }
 
 impl<S: Store> Etcd<S> {
-    /// Services over this hub and the store that publishes to it.
+    /// Services over a hub and the store that publishes to it.
     pub fn builder(hub: Hub, store: Arc<S>) -> EtcdBuilder<S> {
         EtcdBuilder {
             hub,
@@ -105,25 +105,25 @@ impl<S: Store> Etcd<S> {
         KvServer::new(self.clone()).max_decoding_message_size(self.limits.decoded_bytes())
     }
 
-    /// `etcdserverpb.Watch`: each watch on a stream is one watcher of the hub.
+    /// `etcdserverpb.Watch`. Each watch on a stream is one watcher of the hub.
     #[must_use]
     pub fn watch(&self) -> WatchServer<S> {
         WatchServer::new(self.clone())
     }
 
-    /// `etcdserverpb.Lease`.
+    /// `etcdserverpb.Lease`: LeaseGrant, LeaseRevoke, LeaseKeepAlive, LeaseTimeToLive, LeaseLeases.
     #[must_use]
     pub fn lease(&self) -> LeaseServer<Self> {
         LeaseServer::new(self.clone()).max_decoding_message_size(self.limits.decoded_bytes())
     }
 
-    /// `etcdserverpb.Maintenance`: Status, and Alarm as far as there are none.
+    /// `etcdserverpb.Maintenance`: Status, and Alarm GET, which lists none.
     #[must_use]
     pub fn maintenance(&self) -> MaintenanceServer<Self> {
         MaintenanceServer::new(self.clone()).max_decoding_message_size(self.limits.decoded_bytes())
     }
 
-    /// `etcdserverpb.Cluster`: MemberList, of one member.
+    /// `etcdserverpb.Cluster`: MemberList, which lists one member.
     #[must_use]
     pub fn cluster(&self) -> ClusterServer<Self> {
         ClusterServer::new(self.clone()).max_decoding_message_size(self.limits.decoded_bytes())

@@ -1,4 +1,4 @@
-//! The services, to be mounted into a tonic server.
+//! The state and helpers that all services share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-use super::event_cache::Groups;
+use super::event_cache::EventCache;
 use super::quota::StreamQuota;
 use super::users::{Caller, Users};
 use crate::error::StoreError;
@@ -19,21 +19,22 @@ use crate::store::Store;
 use crate::wire::etcdserverpb::ResponseHeader;
 use kvwatch::{Hub, Revision};
 
-/// The services of etcd's API over one hub and one store. Cheap to clone: clones share everything,
-/// the counts of open watches and the logins too.
+/// The services of etcd's API over one hub and one store.
 ///
-/// It starts no task and no thread: every call is a future, and every watch stream a stream,
-/// that tonic polls.
+/// Cloning is cheap, and clones share everything, including the counts of open watches and the
+/// tokens of logged-in users. The services start no task and no thread: tonic polls every call as a
+/// future and every watch stream as a stream.
 ///
-/// - *If a client is slow:* HTTP/2's flow control pauses its stream. What waits for it is bounded
-///   ([`Limits::waiting_bytes`]); once it reads again, its watches read on from the history, or
-///   are cancelled with the compacted revision where that is gone. Nobody else is delayed, but
-///   for what shares its connection.
-/// - *If a client vanishes:* when its connection is closed, everything it held is freed. A peer
-///   that is gone without a word is noticed by the transport: set
+/// - *If a client is slow:* HTTP/2 flow control pauses its stream. Events that wait for it are
+///   bounded by [`Limits::waiting_bytes`]. When the client reads again, its watches read on from the
+///   history and then from the store's log; a watch whose revisions are compacted is cancelled with
+///   the compacted revision. Other connections are not delayed.
+/// - *If a client is dropped:* when its connection closes, all its streams and watches are freed. A
+///   peer that disappears without closing its connection is noticed by the transport only: set
 ///   `http2_keepalive_interval` on tonic's server.
-/// - *If the engine or the store is shut down:* watch streams deliver what was published, then
-///   end with UNAVAILABLE, and calls are answered with it: clients take that for a restart.
+/// - *If the engine or the store is closed:* watch streams deliver everything that was published,
+///   then end with UNAVAILABLE. Calls are answered with the same status, which clients treat as a
+///   restart of the server.
 pub struct Etcd<S> {
     pub(crate) hub: Hub,
     pub(crate) store: Arc<S>,
@@ -41,7 +42,7 @@ pub struct Etcd<S> {
     pub(crate) limits: Arc<Limits>,
     pub(crate) users: Arc<Users>,
     pub(crate) quota: Arc<StreamQuota>,
-    pub(crate) groups: Arc<Groups>,
+    pub(crate) event_cache: Arc<EventCache>,
     pub(crate) progress_interval: Duration,
 }
 
@@ -54,19 +55,19 @@ impl<S> Clone for Etcd<S> {
             limits: Arc::clone(&self.limits),
             users: Arc::clone(&self.users),
             quota: Arc::clone(&self.quota),
-            groups: Arc::clone(&self.groups),
+            event_cache: Arc::clone(&self.event_cache),
             progress_interval: self.progress_interval,
         }
     }
 }
 
 impl<S: Store> Etcd<S> {
-    /// The header of an answer of now.
+    /// A complete header with the hub's current revision.
     pub(crate) fn header(&self) -> Option<ResponseHeader> {
         header::full(&self.identity, self.hub.revision())
     }
 
-    /// Makes an answer's header whole.
+    /// Completes a header that has only a revision.
     pub(crate) fn fill_header(&self, header: &mut Option<ResponseHeader>) {
         let revision = header.as_ref().map_or(0, |header| header.revision);
         *header = header::full(&self.identity, revision.cast_unsigned() as Revision);
@@ -101,7 +102,7 @@ impl<S> fmt::Debug for Etcd<S> {
     }
 }
 
-/// The store answered with the answer to another call.
+/// The status for a store that returned the answer of another call.
 pub(crate) fn unexpected_reply(reply: &Reply) -> Status {
     tracing::error!(?reply, "the store gave an answer to another call");
     Status::internal("kvwatch: the store gave an answer to another call")

@@ -1,131 +1,130 @@
-//! Events as they go over the wire, encoded once for all watches that asked for the same.
+//! Encoded events, shared by watches that receive the same ones.
 //!
 //! ```text
-//!   group     keys, filter, previous values: who asked for the same gets the same events
-//!   log       r7 ▒▒ │ r8 ▒▒▒ │ r8 ▒▒ │ r9 ▒▒       what one of them encoded, the others copy
+//!   class     keys, filter, previous values: watches of one class receive the same events
+//!   log       r7 ▒▒ │ r8 ▒▒▒ │ r8 ▒▒ │ r9 ▒▒      encoded by one watch, copied by the others
 //! ```
 //!
-//! 1,000 watches of one prefix on 10 streams get 1.7 times as many events a second by this: to
-//! encode an event takes ten times as long as to copy its hundred bytes.
+//! Encoding an event takes several times as long as copying its bytes.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::keys::KeyRange;
 use kvwatch::{Batch, EventRef, Filter, Revision};
 
-/// How many groups have a log at a time, and how many bytes of events one holds: together they
-/// bound what all of it takes to 16 MiB. Who is further behind than that encodes by itself.
+use crate::keys::KeyRange;
+
+/// The number of logs, and the bytes of events in each: together they bound the cache to 16 MiB. A
+/// watch that is further behind encodes its own events.
 const LOGS: usize = 64;
 const LOG_BYTES: usize = 256 * 1024;
 
-/// From so many watches on a log is worth the copy into it.
-const WORTH: usize = 3;
+/// The number of watches in a class from which on the copy into the log pays.
+const MIN_WATCHES: usize = 3;
 
-/// All groups of a server's watches.
-pub(crate) struct Groups {
-    named: Mutex<Named>,
-    /// A group's is the one at its number, counted round. A group that finds another's there
-    /// takes its place.
-    logs: [Mutex<Log>; LOGS],
+/// The encoded events of a server.
+pub(crate) struct EventCache {
+    classes: Mutex<Classes>,
+    /// A class uses the log at its number modulo [`LOGS`], and takes the log over from another class
+    /// that used it before.
+    logs: [Mutex<EncodedLog>; LOGS],
 }
 
 #[derive(Default)]
-struct Named {
-    groups: HashMap<Asked, Arc<Group>>,
-    next: usize,
+struct Classes {
+    by_class: HashMap<WatchClass, Arc<ClassState>>,
+    last_number: usize,
 }
 
-/// What makes two watches get the same events, from wherever each starts.
+/// The options that decide which events a watch receives, apart from where it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Asked {
+pub(crate) struct WatchClass {
     pub(crate) keys: KeyRange,
     pub(crate) filter: Filter,
     pub(crate) prev_kv: bool,
 }
 
 #[derive(Debug)]
-struct Group {
-    asked: Asked,
+struct ClassState {
+    class: WatchClass,
     number: usize,
-    members: AtomicUsize,
+    watches: AtomicUsize,
 }
 
-/// A watch's place in its group.
+/// One watch's membership in its class.
 #[derive(Debug)]
-pub(crate) struct Member {
-    groups: Arc<Groups>,
-    group: Arc<Group>,
+pub(crate) struct CacheHandle {
+    cache: Arc<EventCache>,
+    state: Arc<ClassState>,
 }
 
-/// Events of one group in growing order: all of a revision, or none of it.
+/// Events of one class by ascending revision: all events of a revision, or none.
 #[derive(Default)]
-struct Log {
-    /// Whose it is.
+struct EncodedLog {
+    /// The class that uses the log; 0 if none does.
     number: usize,
-    /// Each event's revision, and where it ends: counted from the first byte there ever was.
+    /// The revision of each event, and where its bytes end, counted from the log's first byte ever.
     events: VecDeque<(Revision, usize)>,
     bytes: Vec<u8>,
-    /// How many bytes have left.
-    gone: usize,
+    /// How many bytes were removed at the front.
+    removed: usize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in here panics half-way.
+    // No code under the locks panics half-way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Default for Groups {
+impl Default for EventCache {
     fn default() -> Self {
         Self {
-            named: Mutex::default(),
+            classes: Mutex::default(),
             logs: std::array::from_fn(|_| Mutex::default()),
         }
     }
 }
 
-impl Groups {
-    /// One more who asked for this.
-    pub(crate) fn join(self: &Arc<Self>, asked: Asked) -> Member {
-        let mut named = lock(&self.named);
-        let group = match named.groups.get(&asked) {
-            Some(group) => Arc::clone(group),
+impl EventCache {
+    /// Adds a watch to its class.
+    pub(crate) fn join(self: &Arc<Self>, class: WatchClass) -> CacheHandle {
+        let mut classes = lock(&self.classes);
+        let state = match classes.by_class.get(&class) {
+            Some(state) => Arc::clone(state),
             None => {
-                // 0 is nobody's number.
-                named.next += 1;
-                let group = Arc::new(Group {
-                    asked: asked.clone(),
-                    number: named.next,
-                    members: AtomicUsize::new(0),
+                classes.last_number += 1;
+                let state = Arc::new(ClassState {
+                    class: class.clone(),
+                    number: classes.last_number,
+                    watches: AtomicUsize::new(0),
                 });
-                named.groups.insert(asked, Arc::clone(&group));
-                group
+                classes.by_class.insert(class, Arc::clone(&state));
+                state
             }
         };
-        group.members.fetch_add(1, Ordering::Relaxed);
-        Member {
-            groups: Arc::clone(self),
-            group,
+        state.watches.fetch_add(1, Ordering::Relaxed);
+        CacheHandle {
+            cache: Arc::clone(self),
+            state,
         }
     }
 }
 
-impl Drop for Member {
+impl Drop for CacheHandle {
     fn drop(&mut self) {
-        let mut named = lock(&self.groups.named);
-        if self.group.members.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let left = named.groups.remove(&self.group.asked);
-            drop(named);
-            drop(left);
+        let mut classes = lock(&self.cache.classes);
+        if self.state.watches.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let removed = classes.by_class.remove(&self.state.class);
+            drop(classes);
+            drop(removed);
         }
     }
 }
 
-impl Member {
-    /// Hands each event of the batch to `take`, encoded: by another watch of the group, or else
-    /// by `encode`, which appends an event to what it is given.
+impl CacheHandle {
+    /// Calls `take` with each event of the batch, encoded: from the cache if another watch of the
+    /// class encoded the event, or else by `encode`, which appends one event to a buffer.
     pub(crate) fn encoded(
         &self,
         batch: &Batch<'_>,
@@ -134,20 +133,20 @@ impl Member {
     ) {
         let mut events = batch.iter();
         let mut next = events.next();
-        let shared = self.group.members.load(Ordering::Relaxed) >= WORTH;
-        let log = &self.groups.logs[self.group.number % LOGS];
+        let shared = self.state.watches.load(Ordering::Relaxed) >= MIN_WATCHES;
+        let log = &self.cache.logs[self.state.number % LOGS];
         if shared {
             let log = lock(log);
-            if log.number == self.group.number {
-                let mut at = log.find(batch.first_revision());
-                // Both have all of a revision or none of it: so the first event that is not the
-                // same is the first of a revision.
+            if log.number == self.state.number {
+                let mut index = log.find(batch.first_revision());
+                // Batch and log have all events of a revision or none, so the first event that
+                // differs is the first of its revision.
                 while let Some(event) = next
-                    && let Some(bytes) = log.get(at, event.revision())
+                    && let Some(bytes) = log.get(index, event.revision())
                 {
                     take(event.revision(), bytes);
                     next = events.next();
-                    at += 1;
+                    index += 1;
                 }
             }
         }
@@ -164,32 +163,32 @@ impl Member {
             next = events.next();
         }
         if shared {
-            lock(log).append(self.group.number, &ends, &bytes);
+            lock(log).append(self.state.number, &ends, &bytes);
         }
     }
 }
 
-impl Log {
-    /// The place of the first event of this revision or a later one.
+impl EncodedLog {
+    /// The index of the first event of this revision or a later one.
     fn find(&self, revision: Revision) -> usize {
         self.events.partition_point(|event| event.0 < revision)
     }
 
-    fn start(&self, at: usize) -> usize {
-        match at.checked_sub(1) {
-            Some(before) => self.events[before].1 - self.gone,
+    fn start(&self, index: usize) -> usize {
+        match index.checked_sub(1) {
+            Some(previous) => self.events[previous].1 - self.removed,
             None => 0,
         }
     }
 
-    /// The event at this place, if it is of this revision.
-    fn get(&self, at: usize, revision: Revision) -> Option<&[u8]> {
-        let (found, end) = *self.events.get(at)?;
-        (found == revision).then(|| &self.bytes[self.start(at)..end - self.gone])
+    /// The event at this index, if it is of this revision.
+    fn get(&self, index: usize, revision: Revision) -> Option<&[u8]> {
+        let (found, end) = *self.events.get(index)?;
+        (found == revision).then(|| &self.bytes[self.start(index)..end - self.removed])
     }
 
-    /// Appends of these events, which end at `ends` in `bytes`, those that are newer than what is
-    /// there.
+    /// Appends those events that are newer than the log's. Each event ends at its entry of `ends`
+    /// in `bytes`.
     fn append(&mut self, number: usize, ends: &[(Revision, usize)], bytes: &[u8]) {
         if self.number != number {
             *self = Self {
@@ -205,18 +204,18 @@ impl Log {
             return;
         }
         if self.bytes.len() + new.len() > LOG_BYTES {
-            self.forget();
+            self.remove_older_half();
         }
-        let shift = self.gone + self.bytes.len();
+        let shift = self.removed + self.bytes.len();
         let ends = ends[old..].iter();
         self.events
             .extend(ends.map(|(revision, end)| (*revision, end - skip + shift)));
         self.bytes.extend_from_slice(new);
     }
 
-    /// The older half of the bytes leaves, in whole revisions.
-    fn forget(&mut self) {
-        let upto = self.gone + self.bytes.len() / 2;
+    /// Removes the older half of the bytes, in whole revisions.
+    fn remove_older_half(&mut self) {
+        let upto = self.removed + self.bytes.len() / 2;
         let mut leaving = self.events.partition_point(|event| event.1 <= upto);
         if let Some((revision, _)) = self.events.get(leaving).copied() {
             leaving = self.events.partition_point(|event| event.0 <= revision);
@@ -224,25 +223,26 @@ impl Log {
         let bytes = self.start(leaving);
         self.events.drain(..leaving);
         self.bytes.drain(..bytes);
-        self.gone += bytes;
+        self.removed += bytes;
     }
 }
 
-impl fmt::Debug for Groups {
+impl fmt::Debug for EventCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Groups")
-            .field("count", &lock(&self.named).groups.len())
+        f.debug_struct("EventCache")
+            .field("classes", &lock(&self.classes).by_class.len())
             .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use kvwatch::{Builder, Change, Selector, WatchOptions};
+    use kvwatch::{Builder, Change, Selector, WatchOptions, Watcher};
 
-    fn asked(key: &'static str) -> Asked {
-        Asked {
+    use super::*;
+
+    fn class(key: &'static str) -> WatchClass {
+        WatchClass {
             keys: KeyRange::one(key),
             filter: Filter::All,
             prev_kv: false,
@@ -250,40 +250,40 @@ mod tests {
     }
 
     #[test]
-    fn a_group_lasts_as_long_as_its_members() {
-        let groups = Arc::new(Groups::default());
-        let first = groups.join(asked("a"));
-        let second = groups.join(asked("a"));
-        let other = groups.join(asked("b"));
-        assert_eq!(first.group.number, second.group.number);
-        assert_ne!(first.group.number, other.group.number);
+    fn a_class_is_removed_with_its_last_watch() {
+        let cache = Arc::new(EventCache::default());
+        let first = cache.join(class("a"));
+        let second = cache.join(class("a"));
+        let other = cache.join(class("b"));
+        assert_eq!(first.state.number, second.state.number);
+        assert_ne!(first.state.number, other.state.number);
         drop(first);
-        assert_eq!(lock(&groups.named).groups.len(), 2);
+        assert_eq!(lock(&cache.classes).by_class.len(), 2);
         drop((second, other));
-        assert!(lock(&groups.named).groups.is_empty());
+        assert!(lock(&cache.classes).by_class.is_empty());
     }
 
-    /// Watches of one group that read at different times and from different places, with
-    /// revisions of several events, and more of them than the log holds.
+    /// Watches of one class read at different times and from different revisions. Revisions have
+    /// several events, and all of them together are more than the log holds.
     #[test]
-    fn each_member_gets_what_it_would_have_encoded_itself() {
+    fn every_watch_receives_what_it_would_have_encoded_itself() {
         let (mut publisher, hub) = Builder::new().spawn().unwrap();
-        let groups = Arc::new(Groups::default());
+        let cache = Arc::new(EventCache::default());
         let mut watches: Vec<_> = [1, 1, 1, 500, 1990, 3000]
             .into_iter()
             .map(|start| {
                 let options = WatchOptions::new().start_revision(start).capacity(16);
                 let watcher = hub.watch_with(Selector::all(), options).unwrap();
-                (watcher, groups.join(asked("a")), Vec::new())
+                (watcher, cache.join(class("a")), Vec::new())
             })
             .collect();
         let encode = |event: EventRef<'_>, bytes: &mut Vec<u8>| {
             bytes.extend_from_slice(event.value().unwrap());
         };
         type Seen = Vec<(Revision, Vec<u8>)>;
-        let read = |(watcher, member, seen): &mut (kvwatch::Watcher, Member, Seen)| {
+        let read = |(watcher, handle, seen): &mut (Watcher, CacheHandle, Seen)| {
             while let Ok(batch) = watcher.try_recv_batch() {
-                member.encoded(&batch, encode, |revision, bytes| {
+                handle.encoded(&batch, encode, |revision, bytes| {
                     seen.push((revision, bytes.to_vec()));
                 });
             }
@@ -305,11 +305,11 @@ mod tests {
         publisher.flush(std::time::Duration::from_secs(60)).unwrap();
         for (which, watch) in watches.iter_mut().enumerate() {
             read(watch);
-            let (watcher, member, seen) = watch;
+            let (watcher, handle, seen) = watch;
             let start = all.partition_point(|event| event.0 < watcher.start_revision());
             assert!(*seen == all[start..], "watch {which}");
-            let log = lock(&member.groups.logs[member.group.number % LOGS]);
-            assert!(log.gone > 0 && log.bytes.len() <= LOG_BYTES);
+            let log = lock(&handle.cache.logs[handle.state.number % LOGS]);
+            assert!(log.removed > 0 && log.bytes.len() <= LOG_BYTES);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::etcd::{Etcd, unexpected_reply};
 use super::users::Access;
 use crate::error::RequestError;
 use crate::keys::KeyRange;
-use crate::rules::{Operation, Planned, Query, Reply};
+use crate::rules::{Operation, Query, Reply, TxnKind};
 use crate::store::Store;
 use crate::wire::etcdserverpb::kv_server::Kv;
 use crate::wire::etcdserverpb::{
@@ -73,15 +73,15 @@ impl<S: Store> Kv for Etcd<S> {
         self.check_size(&request)?;
         let mut leases = Vec::new();
         let permitted = authorize_txn(&caller, &request, &mut leases);
-        // What cannot be a transaction is refused for that first: its shape bounds what follows.
-        let asked = Operation::txn(request, self.limits.txn_operations)?;
+        // A malformed transaction is refused as such before a missing permission is reported.
+        let planned = Operation::txn(request, self.limits.txn_operations)?;
         permitted?;
         for lease in leases {
             self.authorize_attach(&caller, lease).await?;
         }
-        let reply = match asked {
-            Planned::Query(query) => self.read(query).await?,
-            Planned::Operation(operation) => self.write(operation).await?,
+        let reply = match planned {
+            TxnKind::Query(query) => self.read(query).await?,
+            TxnKind::Operation(operation) => self.write(operation).await?,
         };
         match reply {
             Reply::Txn(mut response) => {

@@ -10,7 +10,7 @@ use crate::wire::etcdserverpb::{AlarmRequest, AlarmResponse, StatusRequest, Stat
 
 #[tonic::async_trait]
 impl<S: Store> Maintenance for Etcd<S> {
-    /// There are no alarms, and none can be raised.
+    /// Lists no alarms; none can be raised.
     async fn alarm(
         &self,
         request: Request<AlarmRequest>,

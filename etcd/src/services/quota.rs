@@ -1,4 +1,4 @@
-//! How many streams and watches there are, and of which connections.
+//! Limits on open watch streams and watches, in total and per connection.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::RequestError;
 use crate::limits::Limits;
 
-/// Counts what is open. What it admits leaves when its permit is dropped.
+/// Counts the open streams and watches of a server.
 #[derive(Debug, Default)]
 pub(crate) struct StreamQuota {
     watches: AtomicUsize,
@@ -17,37 +17,40 @@ pub(crate) struct StreamQuota {
 
 #[derive(Debug, Default)]
 struct Streams {
-    all: usize,
-    /// By the peer's address and port, which is one connection's alone.
+    total: usize,
+    /// By the peer's address and port, which identify a connection.
     by_peer: HashMap<SocketAddr, usize>,
 }
 
-/// A stream that is counted, with its watches.
+/// The place of one stream and of its watches in the quota, returned on drop.
 #[derive(Debug)]
 pub(crate) struct StreamPermit {
     quota: Arc<StreamQuota>,
-    /// Unknown where the transport has no addresses: then only the total counts.
+    /// `None` if the transport has no addresses: then only the total is limited.
     peer: Option<SocketAddr>,
     watches: usize,
 }
 
 impl StreamQuota {
     fn streams(&self) -> MutexGuard<'_, Streams> {
-        // Nothing in here panics half-way.
+        // No code under the lock panics half-way.
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Counts one more stream.
     pub(crate) fn acquire(
         self: &Arc<Self>,
         peer: Option<SocketAddr>,
         limits: &Limits,
     ) -> Result<StreamPermit, RequestError> {
         let mut streams = self.streams();
-        let of_peer = peer.and_then(|peer| streams.by_peer.get(&peer)).copied();
-        if streams.all >= limits.streams || of_peer.unwrap_or(0) >= limits.streams_per_connection {
+        let from_peer = peer.and_then(|peer| streams.by_peer.get(&peer)).copied();
+        if streams.total >= limits.streams
+            || from_peer.unwrap_or(0) >= limits.streams_per_connection
+        {
             return Err(RequestError::TooManyStreams);
         }
-        streams.all += 1;
+        streams.total += 1;
         if let Some(peer) = peer {
             *streams.by_peer.entry(peer).or_default() += 1;
         }
@@ -60,13 +63,14 @@ impl StreamQuota {
 }
 
 impl StreamPermit {
+    /// Counts one more watch of this stream.
     pub(crate) fn add_watch(&mut self, limits: &Limits) -> Result<(), RequestError> {
         if self.watches >= limits.watches_per_stream {
             return Err(RequestError::TooManyWatches);
         }
-        let all = &self.quota.watches;
-        if all.fetch_add(1, Ordering::Relaxed) >= limits.watches {
-            all.fetch_sub(1, Ordering::Relaxed);
+        let total = &self.quota.watches;
+        if total.fetch_add(1, Ordering::Relaxed) >= limits.watches {
+            total.fetch_sub(1, Ordering::Relaxed);
             return Err(RequestError::ServerFull);
         }
         self.watches += 1;
@@ -85,7 +89,7 @@ impl Drop for StreamPermit {
             .watches
             .fetch_sub(self.watches, Ordering::Relaxed);
         let mut streams = self.quota.streams();
-        streams.all -= 1;
+        streams.total -= 1;
         if let Some(peer) = self.peer
             && let Some(count) = streams.by_peer.get_mut(&peer)
         {

@@ -1,4 +1,4 @@
-//! Who may do what, where users are configured.
+//! Users, their permissions, and the tokens of those who are logged in.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,27 +12,28 @@ use crate::error::RequestError;
 use crate::keys::KeyRange;
 use crate::random;
 
-/// How long a token is good for after it was last used.
-const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
+/// How long a token is valid after its last use.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// How many tokens there are at most. Beyond it, the one not used for longest goes.
-const TOKENS: usize = 10_000;
+/// The most tokens that are valid at a time. Beyond it, the least recently used one is dropped.
+const MAX_TOKENS: usize = 10_000;
 
-/// What a call does with keys.
+/// How a call uses keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// It reads or watches them.
+    /// The call reads or watches keys, or returns previous values.
     Read,
-    /// It changes them.
+    /// The call changes keys.
     Write,
 }
 
-/// One who may call: a name, a password, and which keys are open to whom knows both.
+/// A user: a name, a password, and permissions for ranges of keys.
 ///
 /// ```
 /// use kvwatch_etcd::{Access, KeyRange, User};
 ///
-/// let reader = User::new("reader", "secret").allow(Access::Read, KeyRange::from_wire("app/", "app0"));
+/// let app = KeyRange::from_wire("app/", "app0");
+/// let reader = User::new("reader", "secret").allow(Access::Read, app);
 /// let admin = User::new("root", "other secret").allow_all();
 /// # let _ = (reader, admin);
 /// ```
@@ -45,7 +46,7 @@ pub struct User {
 }
 
 impl User {
-    /// A user to whom nothing is open yet. The password is kept in memory as it is.
+    /// A user without permissions. The password is kept in memory in plain text.
     pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -54,13 +55,14 @@ impl User {
         }
     }
 
-    /// Opens these keys. A call is allowed where one such range covers all of its keys.
+    /// Allows access to a range of keys. A call needs one such range that covers all of its keys; two
+    /// adjacent ranges do not add up.
     pub fn allow(mut self, access: Access, keys: KeyRange) -> Self {
         self.grants.push((access, keys));
         self
     }
 
-    /// Opens everything, and compaction.
+    /// Allows access to all keys, and compaction.
     pub fn allow_all(self) -> Self {
         self.allow(Access::Read, KeyRange::all())
             .allow(Access::Write, KeyRange::all())
@@ -76,7 +78,7 @@ impl fmt::Debug for User {
     }
 }
 
-/// Everybody who may call. Where it is empty, anybody may do anything.
+/// All users. If there are none, every client may do everything.
 pub(crate) struct Users {
     users: HashMap<String, Arc<User>>,
     tokens: Mutex<HashMap<String, Token>>,
@@ -84,26 +86,25 @@ pub(crate) struct Users {
 
 struct Token {
     user: Arc<User>,
-    until: Instant,
+    expiry: Instant,
 }
 
-/// Who made a call.
+/// The user of a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
     /// No users are configured.
     Anybody,
-    Known(Arc<User>),
+    User(Arc<User>),
 }
 
 impl Caller {
-    /// Refuses what is not open to this caller. The range is to be that of the request as it was
-    /// sent.
+    /// Requires access to `keys`, which must be the range as the request names it.
     pub(crate) fn check(&self, access: Access, keys: &KeyRange) -> Result<(), RequestError> {
-        let Self::Known(user) = self else {
+        let Self::User(user) = self else {
             return Ok(());
         };
         let mut grants = user.grants.iter();
-        if grants.any(|(granted, open)| *granted == access && open.covers(keys)) {
+        if grants.any(|(granted, range)| *granted == access && range.covers(keys)) {
             Ok(())
         } else {
             Err(RequestError::PermissionDenied)
@@ -121,35 +122,36 @@ impl Users {
     }
 
     fn tokens(&self) -> MutexGuard<'_, HashMap<String, Token>> {
-        // Nothing in here panics half-way.
+        // No code under the lock panics half-way.
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A token for whoever knows a user's password.
+    /// Checks a password and issues a token.
     pub(crate) fn log_in(&self, name: &str, password: &str) -> Result<String, Status> {
         if self.users.is_empty() {
             return Err(RequestError::AuthNotEnabled.into());
         }
         let user = self.users.get(name);
-        let right = user.is_some_and(|user| same(user.password.as_bytes(), password.as_bytes()));
-        let Some(user) = user.filter(|_| right) else {
+        let is_right =
+            user.is_some_and(|user| equal(user.password.as_bytes(), password.as_bytes()));
+        let Some(user) = user.filter(|_| is_right) else {
             return Err(RequestError::AuthFailed.into());
         };
         let token = format!("{:032x}", u128::from_le_bytes(random::bytes()?));
-        let until = Instant::now() + TOKEN_LIFE;
+        let expiry = Instant::now() + TOKEN_LIFETIME;
         let user = Arc::clone(user);
         let mut tokens = self.tokens();
-        if tokens.len() >= TOKENS {
-            let oldest = tokens.iter().min_by_key(|entry| entry.1.until);
+        if tokens.len() >= MAX_TOKENS {
+            let oldest = tokens.iter().min_by_key(|entry| entry.1.expiry);
             if let Some(oldest) = oldest.map(|entry| entry.0.clone()) {
                 tokens.remove(&oldest);
             }
         }
-        tokens.insert(token.clone(), Token { user, until });
+        tokens.insert(token.clone(), Token { user, expiry });
         Ok(token)
     }
 
-    /// Who calls, by the token that came with the call.
+    /// The user of the token in a call's metadata. Extends the token.
     pub(crate) fn caller(&self, metadata: &MetadataMap) -> Result<Caller, RequestError> {
         if self.users.is_empty() {
             return Ok(Caller::Anybody);
@@ -164,12 +166,12 @@ impl Users {
         let now = Instant::now();
         let mut tokens = self.tokens();
         let token = tokens.get_mut(text).ok_or(RequestError::InvalidToken)?;
-        if token.until <= now {
+        if token.expiry <= now {
             tokens.remove(text);
             return Err(RequestError::InvalidToken);
         }
-        token.until = now + TOKEN_LIFE;
-        Ok(Caller::Known(Arc::clone(&token.user)))
+        token.expiry = now + TOKEN_LIFETIME;
+        Ok(Caller::User(Arc::clone(&token.user)))
     }
 }
 
@@ -179,8 +181,8 @@ impl fmt::Debug for Users {
     }
 }
 
-/// Compares in a time that tells nothing but the lengths.
-fn same(a: &[u8], b: &[u8]) -> bool {
+/// Compares in a time that depends on the lengths only.
+fn equal(a: &[u8], b: &[u8]) -> bool {
     let differ = a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b));
     a.len() == b.len() && differ == 0
 }

@@ -1,4 +1,4 @@
-//! How messages are put on the wire: protobuf, with buffers that are small until they are needed.
+//! The codec of all calls: protobuf, with buffers that start small.
 
 use std::marker::PhantomData;
 
@@ -6,14 +6,14 @@ use prost::Message;
 use tonic::codec::BufferSettings;
 use tonic_prost::{ProstDecoder, ProstEncoder};
 
-/// What a call's buffers hold before its first message. tonic's own choice of 8 KiB each way is
-/// most of what an idle watch stream weighs.
+/// Bytes that a call's buffers hold before its first message. tonic's default of 8 KiB each way would
+/// make up most of an idle watch stream's memory.
 const BUFFER: usize = 256;
 
-/// How much is encoded before it is handed to the connection.
+/// Bytes that are encoded before they are handed to the connection.
 const YIELD: usize = 32 * 1024;
 
-/// The settings of every call's buffers.
+/// The settings of all buffers.
 pub(crate) fn buffer_settings() -> BufferSettings {
     BufferSettings::new(BUFFER, YIELD)
 }

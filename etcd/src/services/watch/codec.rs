@@ -8,7 +8,7 @@ use super::response::WatchStreamResponse;
 use crate::wire::codec::buffer_settings;
 use crate::wire::etcdserverpb::WatchRequest;
 
-/// For watch streams, whose responses are half encoded when they come.
+/// Encodes responses whose events are encoded already.
 #[derive(Debug)]
 pub(crate) struct WatchCodec;
 

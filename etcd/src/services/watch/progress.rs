@@ -1,111 +1,114 @@
-//! When a stream's clients are told how far they know everything.
+//! Rounds of progress notifications.
 //!
-//! A round begins with a request, or when the interval is over. It waits until all that was
-//! published then has been dispatched, lets every watch that has something say it, and looks at
-//! each watch's progress only then: so progress is never ahead of an event that still waits.
+//! A round begins with a client's request, or when the interval has passed:
+//!
+//! 1. It waits until everything published by then is dispatched ([`Stage::Dispatch`]).
+//! 2. It waits until every watch that was queued then has been polled ([`Stage::Drain`]).
+//! 3. It ends, and the stream reports each watch's progress.
+//!
+//! So progress is never reported ahead of an event that still waits to be sent.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use kvwatch::{Hub, Reached, Revision, WaitError};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::random;
-use kvwatch::{Hub, Reached, Revision, WaitError};
 
-/// Why a round is held.
+/// The cause of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// The client asked.
-    Asked,
-    /// The interval is over.
-    Due,
+pub(crate) enum Trigger {
+    /// The client requested progress.
+    Requested,
+    /// The interval has passed.
+    Interval,
 }
 
-/// Where a stream stands in this.
+/// The current round and the timer of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     round: Option<Round>,
-    /// From the first watch on that asked for progress.
+    /// Runs while the stream has a watch that requests progress.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
 struct Round {
-    why: Why,
+    trigger: Trigger,
     target: Revision,
     stage: Stage,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// Until everything up to the target has been dispatched.
+    /// Until everything up to the target is dispatched.
     Dispatch(Reached),
-    /// Until as many watches had their say as rang by then.
-    Say { left: usize },
+    /// Until so many more watches are polled.
+    Drain { remaining: usize },
 }
 
 impl Progress {
-    /// Whether a round is held: further requests wait for its end.
+    /// Whether a round is under way. Requests wait for its end.
     pub(crate) fn in_round(&self) -> bool {
         self.round.is_some()
     }
 
     /// Begins a round about everything up to `target`.
-    pub(crate) fn begin(&mut self, why: Why, hub: &Hub, target: Revision) {
+    pub(crate) fn begin(&mut self, trigger: Trigger, hub: &Hub, target: Revision) {
         self.round = Some(Round {
-            why,
+            trigger,
             target,
             stage: Stage::Dispatch(hub.reached(target)),
         });
     }
 
-    /// From now on there is a round after each interval.
+    /// Starts the timer unless it runs.
     pub(crate) fn start_timer(&mut self, interval: Duration) {
         if self.timer.is_none() {
-            self.timer = Some(Box::pin(sleep(jittered(interval))));
+            self.timer = Some(Box::pin(sleep(with_jitter(interval))));
         }
     }
 
-    /// No watch wants progress any more.
+    /// Stops the timer.
     pub(crate) fn stop_timer(&mut self) {
         self.timer = None;
     }
 
-    /// Whether the interval is over; the next begins with that.
-    pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>, interval: Duration) -> bool {
+    /// Whether the interval has passed. If so, the next interval begins.
+    pub(crate) fn poll_timer(&mut self, cx: &mut Context<'_>, interval: Duration) -> bool {
         let Some(timer) = &mut self.timer else {
             return false;
         };
         if timer.as_mut().poll(cx).is_pending() {
             return false;
         }
-        timer.as_mut().reset(Instant::now() + jittered(interval));
-        // So that the task is woken for it.
+        timer.as_mut().reset(Instant::now() + with_jitter(interval));
+        // Registers the task with the timer again.
         let _ = timer.as_mut().poll(cx);
         true
     }
 
-    /// A watch had its say.
-    pub(crate) fn said(&mut self) {
+    /// Counts a watch that was polled.
+    pub(crate) fn watch_polled(&mut self) {
         if let Some(Round {
-            stage: Stage::Say { left },
+            stage: Stage::Drain { remaining },
             ..
         }) = &mut self.round
         {
-            *left = left.saturating_sub(1);
+            *remaining = remaining.saturating_sub(1);
         }
     }
 
-    /// Ready once the round is over: why it was held, and what every watch should know by now; or
-    /// that the engine has stopped, and nothing more can be said.
-    /// `rung` is how many watches have something to say.
-    pub(crate) fn poll(
+    /// Ready when the round ends, with its trigger and target. Fails if the watch engine has
+    /// stopped. `queued` is the number of watches that wait to be polled.
+    pub(crate) fn poll_round(
         &mut self,
         cx: &mut Context<'_>,
-        rung: usize,
-    ) -> Poll<Result<(Why, Revision), WaitError>> {
+        queued: usize,
+    ) -> Poll<Result<(Trigger, Revision), WaitError>> {
         let Some(round) = &mut self.round else {
             return Poll::Pending;
         };
@@ -116,20 +119,20 @@ impl Progress {
                     self.round = None;
                     return Poll::Ready(Err(error));
                 }
-                Poll::Ready(Ok(())) => round.stage = Stage::Say { left: rung },
+                Poll::Ready(Ok(())) => round.stage = Stage::Drain { remaining: queued },
             }
         }
-        if let Stage::Say { left: 0 } = round.stage {
-            let over = (round.why, round.target);
+        if let Stage::Drain { remaining: 0 } = round.stage {
+            let ended = (round.trigger, round.target);
             self.round = None;
-            return Poll::Ready(Ok(over));
+            return Poll::Ready(Ok(ended));
         }
         Poll::Pending
     }
 }
 
-/// Up to a tenth more, so that streams do not all wake at once.
-fn jittered(interval: Duration) -> Duration {
-    let dice = random::bytes::<1>().map_or(0, |[byte]| u32::from(byte));
-    interval.saturating_add(interval / 10 * dice / 256)
+/// Adds up to a tenth at random, so that streams do not all wake at once.
+fn with_jitter(interval: Duration) -> Duration {
+    let random = random::bytes::<1>().map_or(0, |[byte]| u32::from(byte));
+    interval.saturating_add(interval / 10 * random / 256)
 }

@@ -1,7 +1,8 @@
-//! Which watches of a stream may have something to say.
+//! The watches of a stream that may have something to send.
 //!
-//! A stream may hold thousands of watches, and is one task: each watch has a bell of its own,
-//! which puts it into the queue and wakes the task; only what is in the queue is polled.
+//! A stream is one task and may have thousands of watches. Each watch's watcher gets a waker of its
+//! own, a [`WatchHandle`], which queues the watch and wakes the task. The stream polls only queued
+//! watches.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use std::task::{Wake, Waker};
 
 /// The queue of one stream.
 #[derive(Debug, Default)]
-pub(crate) struct Ready {
+pub(crate) struct ReadyQueue {
     shared: Arc<Shared>,
 }
 
@@ -21,84 +22,84 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// In the order in which they rang: whoever was polled goes to the end.
-    rung: VecDeque<Arc<Bell>>,
+    /// First in, first out: a watch that was polled queues at the end.
+    queue: VecDeque<Arc<WatchHandle>>,
     task: Option<Waker>,
 }
 
-/// One watch's bell.
+/// One watch in the eyes of the queue, and the waker of its watcher.
 #[derive(Debug)]
-pub(crate) struct Bell {
-    /// The watch's id, which a client may use again once the watch is cancelled.
+pub(crate) struct WatchHandle {
+    /// The watch's id. A client may reuse it once the watch is cancelled.
     pub(crate) id: i64,
-    /// It is in the queue.
-    rung: AtomicBool,
+    is_queued: AtomicBool,
     shared: Arc<Shared>,
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics half-way.
+        // No code under the lock panics half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Ready {
-    /// A bell for a new watch, rung: it is to be polled once at least.
-    pub(crate) fn bell(&self, id: i64) -> Arc<Bell> {
-        let bell = Arc::new(Bell {
+impl ReadyQueue {
+    /// Adds a watch. It is queued at once, so that it is polled at least once.
+    pub(crate) fn add(&self, id: i64) -> Arc<WatchHandle> {
+        let handle = Arc::new(WatchHandle {
             id,
-            rung: AtomicBool::new(false),
+            is_queued: AtomicBool::new(false),
             shared: Arc::clone(&self.shared),
         });
-        bell.ring();
-        bell
+        handle.mark_ready();
+        handle
     }
 
-    /// The next to be polled. If there is none, `task` is woken once there is.
-    pub(crate) fn next(&self, task: &Waker) -> Option<Arc<Bell>> {
+    /// Takes the next watch to poll. If there is none, `task` is woken once there is one.
+    pub(crate) fn next(&self, task: &Waker) -> Option<Arc<WatchHandle>> {
         let mut state = self.shared.state();
-        if let Some(bell) = state.rung.pop_front() {
+        if let Some(handle) = state.queue.pop_front() {
             drop(state);
-            // Before it is polled: what comes from then on rings again.
-            bell.rung.store(false, Ordering::SeqCst);
-            return Some(bell);
+            // Cleared before the watch is polled: a wake-up during the poll queues it again.
+            handle.is_queued.store(false, Ordering::SeqCst);
+            return Some(handle);
         }
-        let awaited = state.task.as_ref();
-        if awaited.is_some_and(|awaited| awaited.will_wake(task)) {
+        let registered = state.task.as_ref();
+        if registered.is_some_and(|registered| registered.will_wake(task)) {
             return None;
         }
-        // No waker is cloned or dropped under the lock; so look again.
+        // Wakers are neither cloned nor dropped under the lock. A watch may be queued while the lock
+        // is released, so check again after registering.
         drop(state);
         let task = task.clone();
         let mut state = self.shared.state();
         let old = state.task.replace(task);
-        let missed = !state.rung.is_empty();
+        let missed = !state.queue.is_empty();
         drop(state);
         drop(old);
         if missed { self.pop() } else { None }
     }
 
-    fn pop(&self) -> Option<Arc<Bell>> {
-        let bell = self.shared.state().rung.pop_front()?;
-        bell.rung.store(false, Ordering::SeqCst);
-        Some(bell)
+    fn pop(&self) -> Option<Arc<WatchHandle>> {
+        let handle = self.shared.state().queue.pop_front()?;
+        handle.is_queued.store(false, Ordering::SeqCst);
+        Some(handle)
     }
 
-    /// How many are to be polled.
+    /// The number of queued watches.
     pub(crate) fn len(&self) -> usize {
-        self.shared.state().rung.len()
+        self.shared.state().queue.len()
     }
 }
 
-impl Bell {
-    /// Puts the watch into the queue, unless it is there.
-    pub(crate) fn ring(self: &Arc<Self>) {
-        if self.rung.swap(true, Ordering::SeqCst) {
+impl WatchHandle {
+    /// Queues the watch, unless it is queued already, and wakes the stream's task.
+    pub(crate) fn mark_ready(self: &Arc<Self>) {
+        if self.is_queued.swap(true, Ordering::SeqCst) {
             return;
         }
         let mut state = self.shared.state();
-        state.rung.push_back(Arc::clone(self));
+        state.queue.push_back(Arc::clone(self));
         let task = state.task.take();
         drop(state);
         if let Some(task) = task {
@@ -107,13 +108,13 @@ impl Bell {
     }
 }
 
-impl Wake for Bell {
+impl Wake for WatchHandle {
     fn wake(self: Arc<Self>) {
-        self.ring();
+        self.mark_ready();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ring();
+        self.mark_ready();
     }
 }
 
@@ -124,42 +125,45 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Count(AtomicUsize);
+    struct WakeCount(AtomicUsize);
 
-    impl Wake for Count {
+    impl Wake for WakeCount {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
 
     #[test]
-    fn who_rings_is_polled_once_and_in_turn() {
-        let count = Arc::new(Count::default());
+    fn a_ready_watch_is_polled_once_and_in_order() {
+        let count = Arc::new(WakeCount::default());
         let task = Waker::from(Arc::clone(&count));
-        let ready = Ready::default();
-        let bells = [1, 2, 3].map(|id| ready.bell(id));
-        bells[0].ring();
-        let turn = || ready.next(&task).map(|bell| bell.id);
+        let ready = ReadyQueue::default();
+        let handles = [1, 2, 3].map(|id| ready.add(id));
+        handles[0].mark_ready();
+        let next = || ready.next(&task).map(|handle| handle.id);
         assert_eq!(
-            [turn(), turn(), turn(), turn()],
+            [next(), next(), next(), next()],
             [Some(1), Some(2), Some(3), None]
         );
         assert_eq!(count.0.load(Ordering::SeqCst), 0);
-        bells[1].ring();
-        bells[1].ring();
-        bells[0].ring();
+        handles[1].mark_ready();
+        handles[1].mark_ready();
+        handles[0].mark_ready();
         assert_eq!(count.0.load(Ordering::SeqCst), 1, "one wake-up for all");
         assert_eq!(ready.len(), 2);
-        assert_eq!([turn(), turn(), turn()], [Some(2), Some(1), None]);
+        assert_eq!([next(), next(), next()], [Some(2), Some(1), None]);
     }
 
     #[test]
-    fn the_last_task_that_looked_is_woken() {
-        let (first, last) = (Arc::new(Count::default()), Arc::new(Count::default()));
-        let ready = Ready::default();
+    fn the_last_polling_task_is_woken() {
+        let (first, last) = (
+            Arc::new(WakeCount::default()),
+            Arc::new(WakeCount::default()),
+        );
+        let ready = ReadyQueue::default();
         assert!(ready.next(&Waker::from(Arc::clone(&first))).is_none());
         assert!(ready.next(&Waker::from(Arc::clone(&last))).is_none());
-        let _bell = ready.bell(1);
+        let _handle = ready.add(1);
         let woken = [&first, &last].map(|count| count.0.load(Ordering::SeqCst));
         assert_eq!(woken, [0, 1]);
     }

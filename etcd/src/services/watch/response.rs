@@ -1,22 +1,24 @@
-//! A response before it is on the wire.
+//! Responses with events, encoded before tonic sees them.
 
 use bytes::BufMut;
+use kvwatch::Revision;
 use prost::Message;
 use prost::encoding::{self, WireType};
 
+use crate::header;
 use crate::wire::etcdserverpb::WatchResponse;
-use kvwatch::Revision;
 
-/// The field of a [`WatchResponse`] that holds its events.
+/// The number of the field of [`WatchResponse`] that holds the events.
 const EVENTS: u32 = 11;
 
-/// A [`WatchResponse`] whose events are encoded already. It is public only for being what
-/// [`WatchStream`](super::WatchStream) yields.
+/// A [`WatchResponse`] whose events are encoded already.
+///
+/// It is public only as the item of [`WatchStream`](super::WatchStream).
 #[derive(Clone, Debug, Default)]
 pub struct WatchStreamResponse {
-    /// All but the events.
+    /// The response without its events.
     pub(crate) head: WatchResponse,
-    /// Each with its field's key and length, as [`framed`] makes them.
+    /// The events, each framed by [`frame_event`].
     pub(crate) events: Vec<u8>,
 }
 
@@ -32,7 +34,7 @@ impl WatchStreamResponse {
         self.head.encoded_len() + self.events.len()
     }
 
-    /// The events are the message's last field: so they come last.
+    /// Encodes the response. The events follow the head, as they are the message's last field.
     pub(crate) fn encode(&self, buffer: &mut impl BufMut) -> Result<(), prost::EncodeError> {
         self.head.encode(buffer)?;
         buffer.put_slice(&self.events);
@@ -40,79 +42,81 @@ impl WatchStreamResponse {
     }
 }
 
-/// Appends an event to those of a response: what `encode` appends, with its field's key and length
-/// in front.
-pub(crate) fn framed(bytes: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+/// Appends one event, which `encode` appends to the buffer, with the key and length of the field
+/// [`EVENTS`] in front.
+pub(crate) fn frame_event(bytes: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
     let start = bytes.len();
     encode(bytes);
-    let event = bytes.len();
-    let length = event - start;
+    let end = bytes.len();
+    let length = end - start;
     encoding::encode_key(EVENTS, WireType::LengthDelimited, bytes);
     encoding::encode_varint(length as u64, bytes);
-    // The length is known only now. To move a hundred bytes by two costs less than to count them
-    // beforehand.
-    let head = bytes.len() - event;
-    bytes[start..].rotate_right(head);
+    // Moving an event by the two or three bytes of its frame costs less than computing its length
+    // before it is encoded.
+    let frame = bytes.len() - end;
+    bytes[start..].rotate_right(frame);
 }
 
-/// Gathers events into responses of about the size allowed. A revision is split only where the
-/// client can put fragments together.
+/// Collects events into responses of limited size. A revision is split only if the client accepts
+/// fragments.
 pub(crate) struct Pages {
-    id: i64,
+    watch_id: i64,
     fragment: bool,
-    most: usize,
-    done: Vec<WatchStreamResponse>,
+    max_bytes: usize,
+    responses: Vec<WatchStreamResponse>,
     page: Vec<u8>,
-    /// Events that have yet to come.
-    left: usize,
-    last: Revision,
+    /// The number of events that are still to be added.
+    remaining: usize,
+    last_revision: Revision,
 }
 
 impl Pages {
-    /// For so many events.
-    pub(crate) fn new(id: i64, fragment: bool, most: usize, events: usize) -> Self {
+    /// For as many events as `events` says.
+    pub(crate) fn new(watch_id: i64, fragment: bool, max_bytes: usize, events: usize) -> Self {
         Self {
-            id,
+            watch_id,
             fragment,
-            most,
-            done: Vec::new(),
+            max_bytes,
+            responses: Vec::new(),
             page: Vec::new(),
-            left: events,
-            last: 0,
+            remaining: events,
+            last_revision: 0,
         }
     }
 
     pub(crate) fn add(&mut self, revision: Revision, event: &[u8]) {
-        let full = !self.page.is_empty() && self.page.len() + event.len() > self.most;
-        if full && revision != self.last {
-            self.turn(false);
+        let full = !self.page.is_empty() && self.page.len() + event.len() > self.max_bytes;
+        if full && revision != self.last_revision {
+            self.end_page(false);
         } else if full && self.fragment {
-            self.turn(true);
+            self.end_page(true);
         }
         if self.page.is_empty() {
-            // As if all were of this size.
-            self.page.reserve((event.len() * self.left).min(self.most));
+            // Assumes that the remaining events have the size of this one.
+            self.page
+                .reserve((event.len() * self.remaining).min(self.max_bytes));
         }
         self.page.extend_from_slice(event);
-        self.left -= 1;
-        self.last = revision;
+        self.remaining -= 1;
+        self.last_revision = revision;
     }
 
-    /// The header's revision is that of the last event: a client that goes by it misses nothing.
-    fn turn(&mut self, fragment: bool) {
+    /// Ends the current page. The header has the last event's revision: a client that resumes after
+    /// the header's revision misses no event.
+    fn end_page(&mut self, fragment: bool) {
         let head = WatchResponse {
-            header: crate::header::at_revision(self.last),
-            watch_id: self.id,
+            header: header::at_revision(self.last_revision),
+            watch_id: self.watch_id,
             fragment,
             ..WatchResponse::default()
         };
         let events = std::mem::take(&mut self.page);
-        self.done.push(WatchStreamResponse { head, events });
+        self.responses.push(WatchStreamResponse { head, events });
     }
 
     pub(crate) fn finish(mut self) -> Vec<WatchStreamResponse> {
-        self.turn(false);
-        self.done
+        self.end_page(false);
+        self.responses
     }
 }
 
@@ -132,11 +136,12 @@ mod tests {
         }
     }
 
+    /// The revision, number of events and fragment flag of each page. An event has 96 bytes, a page
+    /// at most 250.
     fn paged(fragment: bool, revisions: &[Revision]) -> Vec<(i64, usize, bool)> {
-        // Each event is 96 bytes, a page 250.
         let mut pages = Pages::new(3, fragment, 250, revisions.len());
         let mut bytes = Vec::new();
-        framed(&mut bytes, |bytes| event().encode(bytes).unwrap());
+        frame_event(&mut bytes, |bytes| event().encode(bytes).unwrap());
         for revision in revisions {
             pages.add(*revision, &bytes);
         }

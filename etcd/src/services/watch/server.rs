@@ -1,5 +1,7 @@
-//! The Watch service as tonic mounts it: in place of the generated one, whose responses are
-//! messages with each event in them, to be encoded for every watch anew.
+//! The Watch service as tonic mounts it.
+//!
+//! It replaces the generated service, whose responses hold their events as messages: those would be
+//! encoded again for every watch.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -15,7 +17,7 @@ use crate::services::etcd::Etcd;
 use crate::store::Store;
 use crate::wire::etcdserverpb::{WatchRequest, watch_server};
 
-/// `etcdserverpb.Watch`, to be mounted into a tonic server: from [`Etcd::watch`].
+/// `etcdserverpb.Watch`, to be mounted into a tonic server. Made by [`Etcd::watch`].
 #[derive(Debug)]
 pub struct WatchServer<S> {
     etcd: Etcd<S>,
@@ -37,17 +39,17 @@ impl<S> NamedService for WatchServer<S> {
     const NAME: &'static str = watch_server::SERVICE_NAME;
 }
 
-/// Its one method.
-struct Watch<S>(Etcd<S>);
+/// The service's only method.
+struct WatchMethod<S>(Etcd<S>);
 
-impl<S: Store> StreamingService<WatchRequest> for Watch<S> {
+impl<S: Store> StreamingService<WatchRequest> for WatchMethod<S> {
     type Response = WatchStreamResponse;
     type ResponseStream = WatchStream<S>;
     type Future = BoxFuture<Response<WatchStream<S>>, Status>;
 
     fn call(&mut self, request: Request<Streaming<WatchRequest>>) -> Self::Future {
-        let opened = self.0.open_watch_stream(request);
-        Box::pin(async { opened })
+        let stream = WatchStream::new(&self.0, request);
+        Box::pin(async { stream.map(Response::new) })
     }
 }
 
@@ -70,10 +72,11 @@ where
             let unknown = Status::unimplemented("kvwatch: there is no such method");
             return Box::pin(async move { Ok(unknown.into_http()) });
         }
-        let method = Watch(self.etcd.clone());
+        let method = WatchMethod(self.etcd.clone());
         Box::pin(async move {
-            let most = method.0.limits.decoded_bytes();
-            let mut grpc = Grpc::new(WatchCodec).apply_max_message_size_config(Some(most), None);
+            let max_bytes = method.0.limits.decoded_bytes();
+            let mut grpc =
+                Grpc::new(WatchCodec).apply_max_message_size_config(Some(max_bytes), None);
             Ok(grpc.streaming(method, request).await)
         })
     }

@@ -1,36 +1,38 @@
-//! One watch of a stream: a watcher of the hub, and what its client asked for.
+//! One watch of a stream: a watcher of the hub, and the options of its create request.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::ready::Bell;
-use super::response::{Pages, WatchStreamResponse, framed};
+use kvwatch::{Filter, Lagged, RecvError, Revision, WatchOptions, Watcher};
+
+use super::ready::WatchHandle;
+use super::response::{Pages, WatchStreamResponse, frame_event};
 use crate::error::RequestError;
 use crate::keys::KeyRange;
 use crate::services::etcd::Etcd;
-use crate::services::event_cache::{Asked, Member};
+use crate::services::event_cache::{CacheHandle, WatchClass};
 use crate::store::Store;
 use crate::wire::etcdserverpb::{WatchCreateRequest, watch_create_request};
-use kvwatch::{Filter, Lagged, RecvError, Revision, WatchOptions, Watcher};
 
-/// What a client asked of a watch, beyond its keys.
+/// The options of a create request, apart from its keys.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
-    /// 0: from now on.
+pub(crate) struct CreateOptions {
+    /// 0: the next revision.
     pub(crate) start: Revision,
     pub(crate) prev_kv: bool,
     pub(crate) fragment: bool,
     pub(crate) progress: bool,
+    /// `None` if the request filters all events out.
     filter: Option<Filter>,
 }
 
-impl Wanted {
+impl CreateOptions {
     pub(crate) fn of(request: &WatchCreateRequest) -> Result<Self, RequestError> {
         let start = Revision::try_from(request.start_revision);
-        let asked =
+        let has =
             |filter: watch_create_request::FilterType| request.filters.contains(&filter.into());
-        let no_put = asked(watch_create_request::FilterType::Noput);
-        let no_delete = asked(watch_create_request::FilterType::Nodelete);
+        let no_put = has(watch_create_request::FilterType::Noput);
+        let no_delete = has(watch_create_request::FilterType::Nodelete);
         Ok(Self {
             start: start.map_err(|_| RequestError::NegativeStart)?,
             prev_kv: request.prev_kv,
@@ -45,7 +47,8 @@ impl Wanted {
         })
     }
 
-    pub(crate) fn options(&self, waiting_bytes: usize) -> WatchOptions {
+    /// The options of the watcher, whose queue holds up to `waiting_bytes`.
+    pub(crate) fn watch_options(&self, waiting_bytes: usize) -> WatchOptions {
         let options = WatchOptions::new()
             .prev_value(self.prev_kv)
             .filter(self.filter.unwrap_or_default())
@@ -56,9 +59,9 @@ impl Wanted {
         }
     }
 
-    /// By which a watch of these keys finds those that get the same events.
-    pub(crate) fn asked(&self, keys: KeyRange) -> Asked {
-        Asked {
+    /// The class of watches that receive the same events.
+    pub(crate) fn class(&self, keys: KeyRange) -> WatchClass {
+        WatchClass {
             keys,
             filter: self.filter.unwrap_or_default(),
             prev_kv: self.prev_kv,
@@ -70,100 +73,105 @@ impl Wanted {
 #[derive(Debug)]
 pub(crate) struct Watch {
     watcher: Watcher,
-    wanted: Wanted,
-    member: Member,
-    bell: Arc<Bell>,
-    /// Of the bell.
+    options: CreateOptions,
+    cache: CacheHandle,
+    handle: Arc<WatchHandle>,
+    /// The handle as a waker.
     waker: Waker,
-    /// The last revision of which it was told, by an event or as progress.
-    told: Revision,
-    /// Nothing was sent since the last look.
-    quiet: bool,
+    /// The revision of the last event that was sent.
+    sent_revision: Revision,
+    /// No event was sent since [`take_quiet`](Self::take_quiet) was called last.
+    is_quiet: bool,
 }
 
-/// What a watch has to say.
-pub(crate) enum Said {
+/// The outcome of polling a watch.
+pub(crate) enum WatchPoll {
+    /// Responses with events.
     Events(Vec<WatchStreamResponse>),
-    /// It can no longer get what it wanted; reading succeeds from this revision on.
+    /// The watch missed events that are compacted. It could start again at this revision.
     Compacted(Revision),
-    Nothing,
-    /// The engine has stopped.
+    /// No events.
+    Empty,
+    /// The watch engine has stopped.
     Ended,
 }
 
 impl Watch {
-    pub(crate) fn new(watcher: Watcher, wanted: Wanted, member: Member, bell: Arc<Bell>) -> Self {
-        let waker = Waker::from(Arc::clone(&bell));
+    pub(crate) fn new(
+        watcher: Watcher,
+        options: CreateOptions,
+        cache: CacheHandle,
+        handle: Arc<WatchHandle>,
+    ) -> Self {
+        let waker = Waker::from(Arc::clone(&handle));
         Self {
             watcher,
-            wanted,
-            member,
-            bell,
+            options,
+            cache,
+            handle,
             waker,
-            told: 0,
-            quiet: true,
+            sent_revision: 0,
+            is_quiet: true,
         }
     }
 
-    /// Whether this bell is its own, and not that of one that had its id before.
-    pub(crate) fn owns(&self, bell: &Arc<Bell>) -> bool {
-        Arc::ptr_eq(&self.bell, bell)
+    /// Whether the handle is this watch's, and not that of an earlier watch with the same id.
+    pub(crate) fn owns(&self, handle: &Arc<WatchHandle>) -> bool {
+        Arc::ptr_eq(&self.handle, handle)
     }
 
-    /// Takes all that is at hand, at most one step of the history where it is behind.
-    pub(crate) fn poll<S: Store>(&mut self, etcd: &Etcd<S>) -> Said {
+    /// Takes one batch of events from the watcher.
+    pub(crate) fn poll<S: Store>(&mut self, etcd: &Etcd<S>) -> WatchPoll {
         let mut cx = Context::from_waker(&self.waker);
         let batch = match self.watcher.poll_recv_batch(&mut cx) {
-            Poll::Pending => return Said::Nothing,
+            Poll::Pending => return WatchPoll::Empty,
             Poll::Ready(Err(RecvError::Lagged(Lagged { to, .. }))) => {
-                return Said::Compacted(to.saturating_add(1));
+                return WatchPoll::Compacted(to.saturating_add(1));
             }
-            Poll::Ready(Err(_)) => return Said::Ended,
+            Poll::Ready(Err(_)) => return WatchPoll::Ended,
             Poll::Ready(Ok(batch)) => batch,
         };
-        // There may be more.
-        self.bell.ring();
-        if self.wanted.filter.is_none() {
-            return Said::Nothing;
+        // The watcher may have another batch, and registers the waker only when it has none.
+        self.handle.mark_ready();
+        if self.options.filter.is_none() {
+            return WatchPoll::Empty;
         }
         let mut pages = Pages::new(
-            self.bell.id,
-            self.wanted.fragment,
+            self.handle.id,
+            self.options.fragment,
             etcd.limits.message_bytes,
             batch.len(),
         );
-        self.member.encoded(
+        self.cache.encoded(
             &batch,
-            |event, bytes| framed(bytes, |bytes| etcd.store.encode_event(event, bytes)),
+            |event, bytes| frame_event(bytes, |bytes| etcd.store.encode_event(event, bytes)),
             |revision, event| pages.add(revision, event),
         );
-        self.told = batch.last_revision();
-        self.quiet = false;
-        Said::Events(pages.finish())
+        self.sent_revision = batch.last_revision();
+        self.is_quiet = false;
+        WatchPoll::Events(pages.finish())
     }
 
-    /// Up to where its client can be told that it knows everything, if that is `wanted` or
-    /// beyond, and not below where it starts.
-    pub(crate) fn known(&self, wanted: Revision) -> Option<Revision> {
-        let known = self.watcher.progress();
-        let due = known >= wanted.max(self.wanted.start);
-        // Nor is a watch that starts in the future told of what lies between.
-        let begun = self.wanted.start <= wanted;
-        (due && begun).then_some(known)
+    /// The revision up to which the client has every event, if that is at least `target` and the
+    /// watch starts no later than `target`.
+    pub(crate) fn synced_revision(&self, target: Revision) -> Option<Revision> {
+        let synced = self.watcher.progress();
+        let reached = synced >= target.max(self.options.start);
+        let started = self.options.start <= target;
+        (reached && started).then_some(synced)
     }
 
-    /// Whether it asked for progress, and nothing was sent since this was asked before.
-    pub(crate) fn is_quiet(&mut self) -> bool {
-        let quiet = self.quiet;
-        self.quiet = true;
-        self.wanted.progress && quiet
+    /// Whether the watch requests progress, and no event was sent since the last call.
+    pub(crate) fn take_quiet(&mut self) -> bool {
+        let was_quiet = std::mem::replace(&mut self.is_quiet, true);
+        self.options.progress && was_quiet
     }
 
     pub(crate) fn wants_progress(&self) -> bool {
-        self.wanted.progress
+        self.options.progress
     }
 
-    pub(crate) fn told(&self) -> Revision {
-        self.told
+    pub(crate) fn sent_revision(&self) -> Revision {
+        self.sent_revision
     }
 }
