@@ -263,7 +263,7 @@ impl Latest {
     /// How many keys have an event in the buffer. The events in the watcher's queue are not
     /// counted.
     #[must_use]
-    pub fn gathered(&self) -> usize {
+    pub fn buffered_keys(&self) -> usize {
         self.buffer.len()
     }
 
@@ -359,7 +359,7 @@ impl fmt::Debug for Latest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Latest")
             .field("watcher", &self.watcher)
-            .field("gathered", &self.gathered())
+            .field("gathered", &self.buffered_keys())
             .field("pending_error", &self.pending_error)
             .finish_non_exhaustive()
     }

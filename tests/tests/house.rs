@@ -30,21 +30,22 @@ const CORE_LAYERS: [&[&str]; 7] = [
     &["sync"],
 ];
 
-/// The same for the etcd API: gRPC on top, then etcd's rules, then what they are about.
-const ETCD_LAYERS: [&[&str]; 3] = [
+/// The same for the etcd API: gRPC on top, then the store that it serves, then etcd's rules, then the
+/// data that they are about.
+const ETCD_LAYERS: [&[&str]; 4] = [
     &["services"],
+    &["store"],
     &["rules"],
     &[
         "error",
+        "header",
         "identity",
         "keys",
-        "lease",
+        "leases",
         "limits",
         "random",
         "record",
-        "store",
         "transaction",
-        "users",
         "wire",
     ],
 ];
