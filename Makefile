@@ -119,7 +119,11 @@ fuzz: ## ten minutes of each fuzz target (SECONDS=n for more); needs nightly Rus
 	done
 
 .PHONY: check
-check: fmt lint doc features no-protoc ## formatting, clippy, docs, every combination of features, and no protoc
+check: fmt lint doc features no-protoc package ## formatting, clippy, docs, features, no protoc, packages
+
+.PHONY: package
+package: ## package every published crate, and build the packages as users and docs.rs do
+	.ci/package
 
 .PHONY: fmt
 fmt:

@@ -1,13 +1,10 @@
-// The README has an example of each feature, so it can be the front page only if all of them are
-// enabled.
+// The README is the front page with any features. Its examples need all of them, so they are tested
+// only then.
 #![cfg_attr(
-    all(feature = "async-std", feature = "tokio"),
-    doc = include_str!("../../README.md")
+    any(not(doctest), all(feature = "async-std", feature = "tokio")),
+    doc = include_str!("../README.md")
 )]
-#![cfg_attr(
-    not(all(feature = "async-std", feature = "tokio")),
-    doc = "A watch engine to put beside any key-value store: see README.md."
-)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod async_publisher;
