@@ -49,8 +49,8 @@ impl Store {
         transaction.commit()?;
         // The engine is told where the store stands, and where to read what was before.
         let (publisher, _hub) = Builder::new()
-            .revision(last)
-            .history(history)
+            .start_revision(last)
+            .history_events(history)
             .replay(Reader {
                 database: Arc::clone(&database),
             })

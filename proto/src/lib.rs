@@ -1,30 +1,30 @@
-//! Makes the Rust code of the etcd services out of `etcd/proto`, without `protoc`.
+//! Generates the Rust code of etcd's API from `etcd/proto`, without `protoc`.
 //!
-//! The code is checked in, so that users of kvwatch need none of this. `make proto` writes it
-//! anew; a test says when that is due.
+//! The generated code is checked in, so that users of kvwatch-etcd need neither this package nor
+//! `protoc`. `make proto` writes the code again; a test fails when that is due.
 
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A generated file: its name and what is in it.
+/// A generated file: its name and its text.
 pub type Generated = (String, String);
 
-/// The root of package `kvwatch-etcd`.
+/// The folder of package `kvwatch-etcd`.
 fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../etcd")
 }
 
-/// Where the generated code is checked in.
+/// The folder of the checked-in code.
 #[must_use]
 pub fn checked_in() -> PathBuf {
     package().join("src/wire")
 }
 
-/// Generates the code into an empty folder and reads it.
+/// Generates the code into the empty folder `scratch` and returns it.
 ///
 /// # Errors
-/// If a .proto file is wrong, or the folder cannot be used.
+/// If a `.proto` file does not compile, or the folder cannot be used.
 pub fn generate(scratch: &Path) -> Result<Vec<Generated>, Box<dyn Error>> {
     let folder = package().join("proto");
     let descriptors = protox::compile(["rpc.proto"], [&folder])?;

@@ -1,4 +1,4 @@
-//! Writes the generated code of the etcd services anew: `make proto`.
+//! Writes the generated code of etcd's API: `make proto`.
 
 use std::error::Error;
 use std::fs;

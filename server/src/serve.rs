@@ -18,10 +18,23 @@ use crate::args::Args;
 use crate::error::AnyError;
 use crate::store::Store;
 
-/// How long clients have to take what is left when the server stops.
+/// How long clients may take to read the rest of their streams when the server stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// The whole program: what `--help` says, until it is told to stop by SIGTERM or ctrl-C.
+/// A connection that is quiet for this long is probed: by TCP, whether its host is still there, and
+/// by an HTTP/2 ping, whether the client still answers.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+
+/// How often TCP repeats a probe, and after which pause. A host that is gone is noticed then.
+const PROBES: u32 = 2;
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a client may take to answer a ping. The answer waits for every byte that is already on
+/// its way to the client: several megabytes of window and socket buffers. So this bounds how slowly
+/// a client may read, not how fast it must answer, and it is generous.
+const PING_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// The program: parses the command line and serves until SIGTERM or ctrl-C.
 #[must_use]
 pub fn main() -> ExitCode {
     match run(Args::parse()) {
@@ -44,10 +57,10 @@ fn run(args: Args) -> Result<(), AnyError> {
         runtime.worker_threads(threads.get());
     }
     let runtime = runtime.enable_all().build()?;
-    runtime.block_on(serve_until_told(args))
+    runtime.block_on(serve_until_signal(args))
 }
 
-async fn serve_until_told(args: Args) -> Result<(), AnyError> {
+async fn serve_until_signal(args: Args) -> Result<(), AnyError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async {
         tokio::select! {
@@ -59,11 +72,13 @@ async fn serve_until_told(args: Args) -> Result<(), AnyError> {
     serve(args, listening, stop).await
 }
 
-/// Serves until `stop` is ready, then ends the watches and closes the store. `listening` is told
-/// the address once clients can connect.
+/// Serves until `stop` is ready. Calls `listening` with the address once clients can connect.
+///
+/// On `stop` the store commits everything it accepted, and watch streams end after their last events.
+/// Streams that are still open after two seconds are cut off.
 ///
 /// # Errors
-/// If the store or a certificate cannot be read, or the address cannot be listened on.
+/// If the store or a certificate cannot be read, the address cannot be listened on, or serving fails.
 pub async fn serve(
     args: Args,
     listening: impl FnOnce(SocketAddr),
@@ -72,9 +87,8 @@ pub async fn serve(
     let mut server = Server::builder()
         .tcp_nodelay(true)
         .max_concurrent_streams(10_000)
-        // A peer that is gone without a word is noticed after these.
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)));
+        .http2_keepalive_interval(Some(PROBE_AFTER))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT));
     if let Some(tls) = tls(&args)? {
         server = server.tls_config(tls)?;
     }
@@ -92,7 +106,11 @@ pub async fn serve(
     drop(etcd);
     listening(address);
     let (stopped, stopping) = tokio::sync::oneshot::channel::<()>();
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(PROBE_AFTER))
+        .with_keepalive_interval(Some(PROBE_INTERVAL))
+        .with_keepalive_retries(Some(PROBES));
     let serving = routes.serve_with_incoming_shutdown(incoming, async {
         drop(stopping.await);
     });
@@ -103,7 +121,6 @@ pub async fn serve(
     }
     drop(stopped);
     store.stop();
-    // Whoever still holds a stream open after that is cut off.
     drop(tokio::time::timeout(SHUTDOWN_GRACE, serving).await);
     Ok(())
 }
@@ -118,13 +135,11 @@ fn etcd(args: &Args, address: SocketAddr, store: &Arc<Store>) -> Result<Etcd<Sto
         .identity(identity)
         .progress_interval(interval);
     if let Some(user) = &args.user {
-        let (name, password) = user
-            .split_once(':')
-            .ok_or("--user takes a name and a password with a colon between")?;
+        let (name, password) = user.split_once(':').ok_or("--user takes NAME:PASSWORD")?;
         builder = builder.user(User::new(name, password).allow_all());
     }
     if !address.ip().is_loopback() && args.user.is_none() && args.client_ca.is_none() {
-        eprintln!("kvwatch-server: anybody who can reach {address} can read and write");
+        eprintln!("kvwatch-server: every client that can reach {address} can read and write");
     }
     Ok(builder.build())
 }

@@ -68,8 +68,8 @@ impl Store {
             database: Arc::clone(&database),
         };
         let (publisher, hub) = Builder::new()
-            .revision(snapshot.revision())
-            .history(history)
+            .start_revision(snapshot.revision())
+            .history_events(history)
             .replay(log)
             .spawn()?;
         let writer = Writer::new(

@@ -1,4 +1,4 @@
-//! One connection of the load: puts, and watch streams whose events are counted.
+//! A connection that puts, and opens watch streams whose events it counts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 use crate::AnyError;
 use crate::responses::Responses;
 
-/// How far a server may be ahead of the client, on one stream and on one connection: about what
-/// etcd's own client comes to by itself when it is busy.
+/// Bytes that a server may send ahead of the client, on one stream and on one connection: about the
+/// windows that etcd's own client reaches under load.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
@@ -29,7 +29,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self, AnyError> {
+    pub(crate) async fn connect(address: SocketAddr) -> Result<Self, AnyError> {
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
         let (requests, connection) = h2::client::Builder::new()
@@ -53,18 +53,18 @@ impl Connection {
         };
         let (response, _) = self.send("/etcdserverpb.KV/Put", &request, true).await?;
         let response = response.await?;
-        succeeded(response.headers())?;
+        check_status(response.headers())?;
         let mut body = response.into_body();
         while let Some(chunk) = body.data().await {
             body.flow_control().release_capacity(chunk?.len())?;
         }
         if let Some(trailers) = body.trailers().await? {
-            succeeded(&trailers)?;
+            check_status(&trailers)?;
         }
         Ok(())
     }
 
-    /// A stream with so many watches of every key with this prefix, all of them created.
+    /// Opens a stream with a number of watches of one prefix, and waits until all are created.
     pub(crate) async fn watch(&self, prefix: &str, watches: usize) -> Result<Watch, AnyError> {
         let mut range_end = prefix.as_bytes().to_vec();
         *range_end.last_mut().ok_or("no prefix")? += 1;
@@ -81,7 +81,7 @@ impl Connection {
             requests.send_data(framed(&request), false)?;
         }
         let response = response.await?;
-        succeeded(response.headers())?;
+        check_status(response.headers())?;
         let mut watch = Watch {
             _requests: requests,
             body: response.into_body(),
@@ -112,14 +112,14 @@ impl Connection {
 
 /// One watch stream.
 pub(crate) struct Watch {
-    /// Dropped, it would be reset.
+    /// Dropping it would reset the stream.
     _requests: SendStream<Bytes>,
     body: RecvStream,
     responses: Responses,
 }
 
 impl Watch {
-    /// Waits for more of it.
+    /// Waits for the next bytes.
     async fn read(&mut self) -> Result<(), AnyError> {
         let Self {
             body, responses, ..
@@ -130,10 +130,10 @@ impl Watch {
         responses.read(&chunk)
     }
 
-    /// Waits for events; returns how many have come by then.
+    /// Waits for events, and returns how many have arrived so far.
     pub(crate) async fn events(&mut self) -> Result<u64, AnyError> {
-        let before = self.responses.events;
-        while self.responses.events == before {
+        let previous = self.responses.events;
+        while self.responses.events == previous {
             self.read().await?;
         }
         Ok(self.responses.events)
@@ -147,15 +147,15 @@ fn framed(message: &impl Message) -> Bytes {
     frame.put_u32(length as u32);
     message
         .encode(&mut frame)
-        .expect("there is room for all of it");
+        .expect("the buffer is large enough");
     frame.freeze()
 }
 
-fn succeeded(headers: &http::HeaderMap) -> Result<(), AnyError> {
+fn check_status(headers: &http::HeaderMap) -> Result<(), AnyError> {
     match headers.get("grpc-status") {
         Some(status) if status != "0" => {
-            let said = headers.get("grpc-message");
-            Err(format!("the server answered {status:?}: {said:?}").into())
+            let message = headers.get("grpc-message");
+            Err(format!("the server answered {status:?}: {message:?}").into())
         }
         _ => Ok(()),
     }

@@ -1,22 +1,22 @@
-//! `make bench-etcd`: `kvwatch-server` beside a real etcd, in one run, on one machine, with
-//! one client.
+//! `make bench-etcd`: `kvwatch-server` beside a real etcd, in one run, on one machine, with one
+//! client.
 //!
 //! ```text
-//!   workloads   what is done to a server, and what is read off it
+//!   workloads   the load on a server, and the readings
 //!      │
-//!    client     HTTP/2 and gRPC as far as a load needs them
+//!    client     HTTP/2 and gRPC, as far as the load needs them
 //!      │
-//!    server     etcd and ours as processes, on disk or in memory
+//!    server     etcd and kvwatch-server as processes, on disk or in memory
 //!
 //!    report     the table, as text, Markdown and JSON
 //! ```
 //!
-//! Rules that hold everywhere: keys of 16 bytes and values of 64; client and server share the
-//! machine; in each round the servers take turns, each started anew for each workload; a figure is
-//! the median of its rounds.
+//! In all workloads keys have 16 bytes and values 64, and client and server share the machine. In
+//! each round the servers alternate, and each is started again for each workload. A figure is the
+//! median of its rounds.
 //!
-//! The client is made for this: a stock one takes more of the machine than either server, and
-//! what is measured then is the client.
+//! The client is specific to this load. A general one uses more of the machine than either server, so
+//! that the benchmark would measure the client.
 
 mod client;
 mod report;
@@ -40,22 +40,22 @@ type AnyError = Box<dyn Error + Send + Sync>;
 #[derive(Debug, Parser)]
 #[command(name = "kvwatch-bench-etcd")]
 struct Args {
-    /// What is measured; all of it where nothing is named
+    /// The workloads to measure. Default: all
     #[arg(value_enum)]
     workloads: Vec<Workload>,
-    /// How many rounds, of which the median is taken
+    /// The number of rounds, of which the median is taken
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// Where the table goes (Markdown, JSON), and while it runs the files of what is durable
+    /// The folder for the table (Markdown, JSON) and, during the run, for the servers' files on disk
     #[arg(long, default_value = "target/bench-etcd")]
     out: PathBuf,
     /// The program kvwatch-server. Default: the one in this program's folder
     #[arg(long)]
     kvwatch_server: Option<PathBuf>,
-    /// Only this server: to profile one
+    /// Measure only this server, for example to profile it
     #[arg(long, value_enum)]
     server: Option<Kind>,
-    /// Only in this folder
+    /// Measure only in this folder
     #[arg(long, value_enum)]
     folder: Option<Folder>,
 }
@@ -83,7 +83,7 @@ async fn measure(args: &Args) -> Result<(), AnyError> {
         for workload in Workload::ALL.into_iter().filter(|one| chosen(*one)) {
             for folder in Folder::ALL {
                 let mut kinds = Kind::ALL;
-                // Neither is always the first.
+                // The servers alternate in going first.
                 kinds.rotate_left(round % 2);
                 for kind in kinds {
                     if args.server.is_some_and(|only| only != kind)
@@ -105,7 +105,7 @@ async fn measure(args: &Args) -> Result<(), AnyError> {
     Ok(())
 }
 
-/// One workload on a server of its own.
+/// Runs one workload on a server of its own.
 async fn one(
     kind: Kind,
     folder: Folder,

@@ -1,4 +1,4 @@
-//! What came out: a table as text and Markdown, and everything as JSON.
+//! The results: a table as text and Markdown, and all readings as JSON.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,14 +11,14 @@ use crate::AnyError;
 use crate::server::{Folder, Kind};
 use crate::workloads::{Row, Unit, Workload};
 
-/// Every reading, by what it is of.
+/// All readings, by workload, row and folder.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     readings: BTreeMap<(Workload, usize, Folder), [Vec<f64>; 2]>,
 }
 
 impl Unit {
-    /// In which readings are shown, and of how many it is one.
+    /// The unit that the table shows, and how many of the reading's units it is.
     fn scale(self) -> (&'static str, f64) {
         match self {
             Self::PutsPerSecond => ("puts/s", 1.0),
@@ -37,7 +37,7 @@ impl Unit {
         }
     }
 
-    /// How many times better ours is.
+    /// How many times better our reading is than etcd's.
     fn ratio(self, etcd: f64, ours: f64) -> f64 {
         match self {
             Self::PutsPerSecond | Self::EventsPerSecond => ours / etcd,
@@ -46,7 +46,7 @@ impl Unit {
     }
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// The middle reading, or the mean of the middle two.
 fn median(readings: &[f64]) -> Option<f64> {
     let mut sorted = readings.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -60,7 +60,7 @@ struct Line<'r> {
     row: Row,
     folder: Folder,
     readings: &'r [Vec<f64>; 2],
-    /// Of etcd, and ours.
+    /// etcd's, then ours.
     medians: [Option<f64>; 2],
 }
 
@@ -133,7 +133,7 @@ impl Report {
             })
     }
 
-    /// The table, aligned so that it reads as text too.
+    /// The table, aligned so that it is readable as text.
     pub(crate) fn markdown(&self) -> String {
         let head = [
             "what",
@@ -172,7 +172,7 @@ impl Report {
         out
     }
 
-    /// Writes everything into a folder, and returns what was written.
+    /// Writes the table and the readings into a folder, and returns the files.
     pub(crate) fn write(&self, folder: &Path) -> Result<[PathBuf; 2], AnyError> {
         let lines: Vec<Value> = self.lines().map(|line| line.json()).collect();
         let markdown = folder.join("bench-etcd.md");
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_says_how_many_times_better_and_whether_that_is_enough() {
+    fn a_row_shows_the_ratio_and_whether_the_goal_is_met() {
         let mut report = Report::default();
         for (etcd, ours) in [(0.003, 0.001), (0.001, 0.002), (0.002, 0.001)] {
             for (kind, p50) in [(Kind::Etcd, etcd), (Kind::Ours, ours)] {

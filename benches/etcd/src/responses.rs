@@ -1,56 +1,56 @@
-//! Counting events in watch responses without making anything of them: a client that decodes
-//! each event takes longer for it than a server to send it.
+//! Counts the events of watch responses without decoding them: decoding an event takes a client longer
+//! than sending it takes a server.
 
 use crate::AnyError;
 
-/// Of `etcdserverpb.WatchResponse`.
+/// Field numbers of `etcdserverpb.WatchResponse`.
 const CREATED: u64 = 3;
 const CANCELED: u64 = 4;
 const EVENTS: u64 = 11;
 
-/// What was read so far of the messages of one stream.
+/// The counts of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Responses {
-    /// The beginning of a message whose end has not come.
+    /// The start of a message whose end has not arrived.
     rest: Vec<u8>,
-    /// Watches created, by all messages so far.
+    /// The watches created so far.
     pub(crate) created: usize,
-    /// Events, by all messages so far.
+    /// The events received so far.
     pub(crate) events: u64,
 }
 
 impl Responses {
-    /// Goes on with these bytes.
+    /// Reads the next bytes of the stream.
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), AnyError> {
         if self.rest.is_empty() {
-            let done = self.messages(bytes)?;
-            self.rest.extend_from_slice(&bytes[done..]);
+            let read = self.messages(bytes)?;
+            self.rest.extend_from_slice(&bytes[read..]);
         } else {
             let mut rest = std::mem::take(&mut self.rest);
             rest.extend_from_slice(bytes);
-            let done = self.messages(&rest)?;
-            rest.drain(..done);
+            let read = self.messages(&rest)?;
+            rest.drain(..read);
             self.rest = rest;
         }
         Ok(())
     }
 
-    /// Reads all whole messages; returns how many bytes they are.
+    /// Reads all complete messages, and returns their length in bytes.
     fn messages(&mut self, bytes: &[u8]) -> Result<usize, AnyError> {
-        let mut done = 0;
-        while let Some(head) = bytes[done..].first_chunk::<5>() {
+        let mut read = 0;
+        while let Some(head) = bytes[read..].first_chunk::<5>() {
             let [compressed, length @ ..] = *head;
             if compressed != 0 {
                 return Err("a compressed message".into());
             }
-            let end = done + 5 + u32::from_be_bytes(length) as usize;
-            let Some(message) = bytes.get(done + 5..end) else {
+            let end = read + 5 + u32::from_be_bytes(length) as usize;
+            let Some(message) = bytes.get(read + 5..end) else {
                 break;
             };
             self.message(message)?;
-            done = end;
+            read = end;
         }
-        Ok(done)
+        Ok(read)
     }
 
     fn message(&mut self, mut message: &[u8]) -> Result<(), AnyError> {
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_right_wherever_the_bytes_are_cut() {
+    fn counts_are_right_when_messages_are_cut_anywhere() {
         let mut bytes = Vec::new();
         for events in [0, 1, 300] {
             let kv = KeyValue {

@@ -1,4 +1,4 @@
-//! The servers, as processes that end with their handle.
+//! The servers as processes, which end when their handle is dropped.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep};
 use crate::AnyError;
 
 /// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Which server.
+/// A server to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Kind {
     Etcd,
@@ -28,7 +28,7 @@ impl Kind {
     pub(crate) const ALL: [Self; 2] = [Self::Etcd, Self::Ours];
 }
 
-/// What its files lie on.
+/// Where the server's files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Folder {
     Disk,
@@ -46,7 +46,7 @@ impl Folder {
     }
 }
 
-/// A server that is running.
+/// A running server.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -55,7 +55,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Its resident memory, in bytes.
+    /// The resident memory of the process, in bytes.
     pub(crate) fn resident(&self) -> Result<f64, AnyError> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -72,7 +72,7 @@ impl Drop for Server {
     }
 }
 
-/// Starts one on a folder of its own, and waits until it can be used.
+/// Starts a server on a folder of its own, and waits until it accepts connections.
 pub(crate) async fn start(
     kind: Kind,
     folder: Folder,
@@ -86,7 +86,7 @@ pub(crate) async fn start(
     }
 }
 
-/// A free port of this moment.
+/// A port that is free now.
 fn free_port() -> Result<u16, AnyError> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -114,7 +114,7 @@ async fn start_etcd(folder: TempDir) -> Result<Server, AnyError> {
         child,
         _folder: folder,
     };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + START_TIMEOUT;
     while TcpStream::connect(address).await.is_err() {
         if Instant::now() > deadline {
             return Err("etcd does not answer".into());
@@ -132,12 +132,12 @@ fn start_ours(folder: TempDir, program: &Path) -> Result<Server, AnyError> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("{} does not start: {error}", program.display()))?;
-    let stdout = child.stdout.take().ok_or("it has no output")?;
+    let stdout = child.stdout.take().ok_or("the server has no output")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
     let address = line.trim().strip_prefix("listening on ");
     let address = address
-        .ok_or_else(|| format!("it said {line:?}"))?
+        .ok_or_else(|| format!("the server printed {line:?}"))?
         .parse()?;
     Ok(Server {
         address,

@@ -1,4 +1,4 @@
-//! What is done to a server, and what is read off it.
+//! The workloads and their readings.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,36 +15,36 @@ use crate::AnyError;
 use crate::client::{Connection, Watch};
 use crate::server::Server;
 
-/// Connections of each workload; its streams and calls are spread over them.
+/// Connections of each workload. Streams and calls are spread over them.
 const CONNECTIONS: usize = 10;
 const VALUE_BYTES: usize = 64;
-/// Different keys that are put.
+/// Distinct keys.
 const KEYS: usize = 1000;
 
-/// Puts under way at a time, where as many as possible are made.
-const UNDER_WAY: usize = 250;
+/// Concurrent puts of the workloads that put as fast as possible.
+const CONCURRENT_PUTS: usize = 250;
 const PUT_FOR: Duration = Duration::from_millis(2500);
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// Watches of the prefix that everybody wants.
+/// Watches of the one prefix.
 const WATCHES: usize = 1000;
-/// Puts under way at a time that they all see.
-const HOT_UNDER_WAY: usize = 100;
+/// Concurrent puts under that prefix.
+const CONCURRENT_HOT_PUTS: usize = 100;
 
 const PACED: usize = 2500;
 const PACE: Duration = Duration::from_millis(2);
 
 const IDLE: usize = 5000;
 
-/// Nothing here takes as long.
+/// A workload that takes longer hangs.
 const HANG: Duration = Duration::from_secs(120);
 
-/// One of them.
+/// A workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Workload {
-    /// As many puts as possible, of 1,000 keys, and nobody watches
+    /// As many puts as possible, of 1,000 keys, without a watcher
     Puts,
-    /// The same with 100 streams with a watch of one key each
+    /// The same with 100 streams, each with a watch of one key
     Puts100,
     /// The same with 1,000
     Puts1000,
@@ -52,13 +52,13 @@ pub(crate) enum Workload {
     Streams1000,
     /// 1,000 watches of one prefix, on 10 streams
     Streams10,
-    /// 500 puts a second, and one watch that sees them
+    /// 500 puts a second, and one watch that receives them
     Latency,
-    /// 5,000 streams with a watch each, and nothing happens
+    /// 5,000 streams with one watch each, without events
     Idle,
 }
 
-/// What a reading counts.
+/// The unit of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     PutsPerSecond,
@@ -67,12 +67,12 @@ pub(crate) enum Unit {
     Bytes,
 }
 
-/// One reading of a workload.
+/// A reading of a workload, one row of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     pub(crate) what: &'static str,
     pub(crate) unit: Unit,
-    /// How many times better than etcd we want to be; `None` where nothing is asked.
+    /// The goal: how many times better than etcd.
     pub(crate) goal: Option<f64>,
 }
 
@@ -87,7 +87,7 @@ impl Workload {
         Self::Idle,
     ];
 
-    /// What [`run`](Self::run) returns.
+    /// The readings that [`run`](Self::run) returns.
     pub(crate) fn rows(self) -> Vec<Row> {
         let row = |what, unit, goal| Row { what, unit, goal };
         let after = |what| row(what, Unit::Bytes, None);
@@ -139,21 +139,21 @@ impl Workload {
                     let events = fan_out(server, 10, WATCHES / 10, 8000).await?;
                     Ok(vec![events, server.resident()?])
                 }
-                Self::Latency => alone(latency(server)),
+                Self::Latency => on_one_thread(latency(server)),
                 Self::Idle => {
                     let connections = connect(server).await?;
                     let _watches = watch(&connections, IDLE, 1, key).await?;
-                    // What was needed to set them up is given back by then.
+                    // By then the memory of setting them up is released.
                     sleep(Duration::from_secs(2)).await;
                     Ok(vec![server.resident()?])
                 }
             }
         };
-        timeout(HANG, run).await.map_err(|_| "it takes too long")?
+        timeout(HANG, run).await.map_err(|_| "the workload hangs")?
     }
 }
 
-/// The `number`th of the keys that are put, and a prefix of no other.
+/// The key of this number, which is a prefix of no other key.
 fn key(number: usize) -> String {
     format!("key:{number:012}")
 }
@@ -163,10 +163,10 @@ fn value() -> Bytes {
 }
 
 async fn connect(server: &Server) -> Result<Vec<Connection>, AnyError> {
-    try_join_all((0..CONNECTIONS).map(|_| Connection::open(server.address))).await
+    try_join_all((0..CONNECTIONS).map(|_| Connection::connect(server.address))).await
 }
 
-/// So many streams with so many watches each; `prefix` says what those of a stream watch.
+/// Opens streams, each with a number of watches of its prefix.
 async fn watch(
     connections: &[Connection],
     streams: usize,
@@ -181,31 +181,31 @@ async fn watch(
     Ok(all)
 }
 
-/// Keeps so many puts under way until `more` has none; it is asked for the key of each.
+/// Puts the keys that `next_key` returns, `concurrent` at a time, until it returns none.
 async fn put_all(
     connections: &[Connection],
-    under_way: usize,
-    more: impl Fn() -> Option<Bytes> + Send + Sync + 'static,
+    concurrent: usize,
+    next_key: impl Fn() -> Option<Bytes> + Send + Sync + 'static,
 ) -> Result<(), AnyError> {
-    let more = Arc::new(more);
-    let putters = (0..under_way).map(|number| {
+    let next_key = Arc::new(next_key);
+    let putters = (0..concurrent).map(|number| {
         let connection = connections[number % connections.len()].clone();
-        let more = Arc::clone(&more);
+        let next_key = Arc::clone(&next_key);
         tokio::spawn(async move {
             let value = value();
-            while let Some(key) = more() {
+            while let Some(key) = next_key() {
                 connection.put(&key, &value).await?;
             }
             Ok::<(), AnyError>(())
         })
     });
-    for done in try_join_all(putters).await? {
-        done?;
+    for result in try_join_all(putters).await? {
+        result?;
     }
     Ok(())
 }
 
-/// Puts a second, each of one of the keys in turn.
+/// Puts a second, over all keys in turn.
 async fn puts(server: &Server, watchers: usize) -> Result<f64, AnyError> {
     let connections = connect(server).await?;
     let readers: Vec<JoinHandle<_>> = watch(&connections, watchers, 1, key)
@@ -225,7 +225,7 @@ async fn puts(server: &Server, watchers: usize) -> Result<f64, AnyError> {
     let count = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
     let counted = Arc::clone(&count);
-    let putting = put_all(&connections, UNDER_WAY, move || {
+    let putting = put_all(&connections, CONCURRENT_PUTS, move || {
         let nth = counted.fetch_add(1, Ordering::Relaxed);
         (start.elapsed() < WARM_UP + PUT_FOR).then(|| keys[nth as usize % KEYS].clone())
     });
@@ -247,7 +247,7 @@ async fn puts(server: &Server, watchers: usize) -> Result<f64, AnyError> {
     Ok(rate)
 }
 
-/// Events a second, from the first put until the last event has come to the last watch.
+/// Events a second, from the first put until the last watch has received its last event.
 async fn fan_out(
     server: &Server,
     streams: usize,
@@ -266,9 +266,9 @@ async fn fan_out(
     });
     let readers: Vec<JoinHandle<_>> = readers.collect();
     let made = AtomicU64::new(0);
-    // On a connection of its own: where responses stand in line, requests do not.
-    let putters = [Connection::open(server.address).await?];
-    put_all(&putters, HOT_UNDER_WAY, move || {
+    // A connection of its own, so that puts do not queue behind watch responses.
+    let putters = [Connection::connect(server.address).await?];
+    put_all(&putters, CONCURRENT_HOT_PUTS, move || {
         let nth = made.fetch_add(1, Ordering::Relaxed);
         (nth < puts).then(|| format!("hot:{:012}", nth % KEYS as u64).into())
     })
@@ -280,9 +280,9 @@ async fn fan_out(
     Ok((due * streams as u64) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// On this thread and no other: between threads that wake one another a client takes a good part
-/// of what is measured here.
-fn alone<T>(client: impl Future<Output = Result<T, AnyError>>) -> Result<T, AnyError> {
+/// Runs the client on this thread only: waking other threads would make up a good part of the measured
+/// time.
+fn on_one_thread<T>(client: impl Future<Output = Result<T, AnyError>>) -> Result<T, AnyError> {
     task::block_in_place(|| {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
@@ -291,19 +291,18 @@ fn alone<T>(client: impl Future<Output = Result<T, AnyError>>) -> Result<T, AnyE
     })
 }
 
-/// Median and 99th percentile of the time from before a put until its event has come.
+/// Median and 99th percentile of the time from before a put until its event has arrived.
 async fn latency(server: &Server) -> Result<Vec<f64>, AnyError> {
-    let putter = Connection::open(server.address).await?;
-    let watcher = Connection::open(server.address).await?;
+    let putter = Connection::connect(server.address).await?;
+    let watcher = Connection::connect(server.address).await?;
     let mut watch = watcher.watch(&key(0), 1).await?;
     let reader = tokio::spawn(async move {
-        let mut came = Vec::with_capacity(PACED);
-        while came.len() < PACED {
+        let mut arrived = Vec::with_capacity(PACED);
+        while arrived.len() < PACED {
             let events = watch.events().await?;
-            let now = Instant::now();
-            came.resize(events as usize, now);
+            arrived.resize(events as usize, Instant::now());
         }
-        Ok::<_, AnyError>(came)
+        Ok::<_, AnyError>(arrived)
     });
     let key = Bytes::from(key(0));
     let mut clock = interval(PACE);
@@ -321,11 +320,11 @@ async fn latency(server: &Server) -> Result<Vec<f64>, AnyError> {
     for put in puts {
         put.await??;
     }
-    let came = reader.await??;
+    let arrived = reader.await??;
     let mut took: Vec<f64> = made
         .into_iter()
-        .zip(came)
-        .map(|(made, came)| (came - made).as_secs_f64())
+        .zip(arrived)
+        .map(|(made, arrived)| (arrived - made).as_secs_f64())
         .collect();
     took.sort_unstable_by(f64::total_cmp);
     Ok(vec![took[PACED / 2], took[PACED * 99 / 100]])

@@ -61,7 +61,7 @@ impl Progress {
         self.round = Some(Round {
             trigger,
             target,
-            stage: Stage::Dispatch(hub.reached(target)),
+            stage: Stage::Dispatch(hub.wait_for_async(target)),
         });
     }
 

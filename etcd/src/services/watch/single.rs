@@ -125,8 +125,8 @@ impl Watch {
         let mut cx = Context::from_waker(&self.waker);
         let batch = match self.watcher.poll_recv_batch(&mut cx) {
             Poll::Pending => return WatchPoll::Empty,
-            Poll::Ready(Err(RecvError::Lagged(Lagged { to, .. }))) => {
-                return WatchPoll::Compacted(to.saturating_add(1));
+            Poll::Ready(Err(RecvError::Lagged(Lagged { last, .. }))) => {
+                return WatchPoll::Compacted(last.saturating_add(1));
             }
             Poll::Ready(Err(_)) => return WatchPoll::Ended,
             Poll::Ready(Ok(batch)) => batch,
