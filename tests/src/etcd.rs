@@ -1,4 +1,4 @@
-//! Servers and clients of etcd's API: ours and the real ones, as processes.
+//! Servers and clients of etcd's API, ours and etcd's own, for the tests.
 
 pub mod compare;
 pub mod crash;
@@ -9,7 +9,7 @@ mod local;
 mod process;
 
 pub use local::Local;
-pub use process::{Etcdctl, Real, Standalone};
+pub use process::{EtcdProcess, Etcdctl, ServerProcess};
 
 use kvwatch_etcd::wire::etcdserverpb::auth_client::AuthClient;
 use kvwatch_etcd::wire::etcdserverpb::cluster_client::ClusterClient;
@@ -33,10 +33,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `127.0.0.1:port`, which may still be starting.
+    /// Connects to a server that may still be starting.
     ///
     /// # Panics
-    /// If that does not become possible.
+    /// If the server does not accept a connection in time.
     pub async fn connect(address: &str) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let deadline = tokio::time::Instant::now() + crate::HANG;
@@ -82,10 +82,10 @@ impl Client {
         AuthClient::new(self.channel.clone())
     }
 
-    /// Puts a key; returns the revision.
+    /// Puts a key, and returns the revision.
     ///
     /// # Errors
-    /// What the server says.
+    /// The server's status.
     pub async fn put(&self, key: &str, value: &str) -> Result<i64, Status> {
         let request = PutRequest {
             key: key.to_owned().into(),
@@ -99,10 +99,10 @@ impl Client {
             .map_or(0, |header| header.revision))
     }
 
-    /// The present revision.
+    /// The current revision.
     ///
     /// # Errors
-    /// What the server says.
+    /// The server's status.
     pub async fn revision(&self) -> Result<i64, Status> {
         let request = RangeRequest {
             key: "any".into(),
@@ -115,28 +115,29 @@ impl Client {
             .map_or(0, |header| header.revision))
     }
 
-    /// Opens a watch stream: ours answers before there is any request.
+    /// Opens a watch stream without a request. Our server answers at once; etcd waits for the first
+    /// request.
     ///
     /// # Errors
-    /// What the server says.
+    /// The server's status.
     pub async fn watch(&self) -> Result<WatchStream, Status> {
-        self.open(mpsc::unbounded_channel()).await
+        self.open_stream(mpsc::unbounded_channel()).await
     }
 
-    /// Opens a watch stream with its first request under way: a real etcd does not answer before.
+    /// Opens a watch stream with its first request.
     ///
     /// # Errors
-    /// What the server says.
+    /// The server's status.
     pub async fn watch_with(&self, first: WatchCreateRequest) -> Result<WatchStream, Status> {
         let (requests, receiver) = mpsc::unbounded_channel();
         let first = WatchRequest {
             request_union: Some(RequestUnion::CreateRequest(first)),
         };
         drop(requests.send(first));
-        self.open((requests, receiver)).await
+        self.open_stream((requests, receiver)).await
     }
 
-    async fn open(&self, (requests, mut receiver): Queue) -> Result<WatchStream, Status> {
+    async fn open_stream(&self, (requests, mut receiver): Queue) -> Result<WatchStream, Status> {
         let outbound = futures::stream::poll_fn(move |cx| receiver.poll_recv(cx));
         let mut client =
             WatchClient::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
@@ -166,11 +167,11 @@ impl WatchStream {
         let request = WatchRequest {
             request_union: Some(union),
         };
-        // Where the server has ended the stream, the next response says so.
+        // If the server has ended the stream, the next response reports it.
         drop(requests.send(request));
     }
 
-    /// Asks for a watch.
+    /// Requests a watch.
     pub fn create(&self, request: WatchCreateRequest) {
         self.send(RequestUnion::CreateRequest(request));
     }
@@ -180,12 +181,12 @@ impl WatchStream {
         self.send(RequestUnion::CancelRequest(WatchCancelRequest { watch_id }));
     }
 
-    /// Asks for progress.
+    /// Requests progress.
     pub fn progress(&self) {
         self.send(RequestUnion::ProgressRequest(WatchProgressRequest {}));
     }
 
-    /// Closes the client's side.
+    /// Closes the client's side of the stream.
     pub fn half_close(&mut self) {
         self.requests = None;
     }
@@ -193,23 +194,23 @@ impl WatchStream {
     /// The next response.
     ///
     /// # Errors
-    /// The stream's end.
+    /// The status that ended the stream.
     ///
     /// # Panics
-    /// If none comes.
+    /// If no response arrives in time.
     pub async fn next(&mut self) -> Result<WatchResponse, Status> {
         let next = tokio::time::timeout(crate::HANG, self.responses.message()).await;
-        let message = next.expect("a response, and not silence")?;
+        let message = next.expect("a response in time")?;
         message.ok_or_else(|| Status::ok("the stream ended"))
     }
 
-    /// The next response if it comes within so many milliseconds.
+    /// The next response, if it arrives within `millis` milliseconds.
     ///
     /// # Errors
-    /// The stream's end.
+    /// The status that ended the stream.
     pub async fn next_within(&mut self, millis: u64) -> Result<Option<WatchResponse>, Status> {
-        let patience = std::time::Duration::from_millis(millis);
-        match tokio::time::timeout(patience, self.responses.message()).await {
+        let limit = std::time::Duration::from_millis(millis);
+        match tokio::time::timeout(limit, self.responses.message()).await {
             Err(_) => Ok(None),
             Ok(message) => message?
                 .ok_or_else(|| Status::ok("the stream ended"))

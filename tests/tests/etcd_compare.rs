@@ -1,20 +1,20 @@
-//! A real etcd and ours get the same calls, and answer the same.
+//! etcd and our server receive the same calls and give the same answers.
 //!
-//! What may differ, and why, is the table in `kvwatch_tests::etcd::compare`.
+//! The table in `kvwatch_tests::etcd::compare` lists what may differ, and why.
 
 use kvwatch_tests::etcd::compare::Pair;
-use kvwatch_tests::etcd::{Client, Real, Standalone};
+use kvwatch_tests::etcd::{Client, EtcdProcess, ServerProcess};
 
-/// Each of about twenty calls, every other one with a watch stream.
+/// Sequences of about twenty calls each. Every other sequence has a watch stream.
 const SEQUENCES: u64 = 600;
 
 #[tokio::test]
-async fn generated_sequences_are_answered_as_by_a_real_etcd() {
-    let ours = Standalone::start(env!("CARGO_BIN_EXE_server"), &[]);
-    let theirs = Real::start();
+async fn generated_sequences_are_answered_as_etcd_answers_them() {
+    let ours = ServerProcess::start(env!("CARGO_BIN_EXE_server"), &[]);
+    let etcd = EtcdProcess::start();
     let mut pair = Pair::new(
         Client::connect(ours.address()).await,
-        Client::connect(theirs.address()).await,
+        Client::connect(etcd.address()).await,
     );
     for seed in 0..SEQUENCES {
         if seed % 100 == 0 {

@@ -1,11 +1,11 @@
-//! kill -9 under load: nothing that was answered is lost, and no promise of a watch is broken,
-//! whoever watches. `make crashes` does it fifty times.
+//! kill -9 under load: no answered write is lost, and no watch breaks a promise. `make crashes` kills
+//! the server fifty times.
 
-use kvwatch_tests::etcd::{Standalone, crash};
+use kvwatch_tests::etcd::{ServerProcess, crash};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_answered_outlives_the_server() {
-    let server = Standalone::start(
+async fn reliable_answered_writes_and_watches_survive_when_the_server_is_killed() {
+    let server = ServerProcess::start(
         env!("CARGO_BIN_EXE_server"),
         &["--history", "200", "--progress-interval", "0.05"],
     );

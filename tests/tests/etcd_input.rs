@@ -1,4 +1,4 @@
-//! Requests that are wrong or hostile get a status, and the server goes on; and who may do what.
+//! Wrong and hostile requests get a status, and the server goes on; users and their permissions.
 
 use kvwatch_etcd::wire::etcdserverpb::{
     AuthenticateRequest, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
@@ -14,10 +14,10 @@ async fn local() -> (Local, Client) {
     (local, client)
 }
 
-fn is(refusal: RequestError, status: &Status) {
+fn assert_is(error: RequestError, status: &Status) {
     assert_eq!(
         (status.code(), status.message()),
-        (refusal.code(), refusal.message())
+        (error.code(), error.message())
     );
 }
 
@@ -35,7 +35,7 @@ fn txn(success: Vec<RequestOp>) -> TxnRequest {
 }
 
 #[tokio::test]
-async fn what_crashes_etcd_is_refused() {
+async fn requests_that_crash_etcd_are_refused() {
     let (_local, client) = local().await;
     client.put("a", "1").await.unwrap();
     let unsortable = RangeRequest {
@@ -45,7 +45,7 @@ async fn what_crashes_etcd_is_refused() {
         ..RangeRequest::default()
     };
     let refused = client.kv().range(unsortable).await.unwrap_err();
-    is(RequestError::InvalidSortOption, &refused);
+    assert_is(RequestError::InvalidSortOption, &refused);
     let delete = DeleteRangeRequest {
         key: "a".into(),
         range_end: "\0".into(),
@@ -60,7 +60,7 @@ async fn what_crashes_etcd_is_refused() {
         operation(Request::RequestDeleteRange(delete)),
         operation(Request::RequestPut(put)),
     ]);
-    is(
+    assert_is(
         RequestError::DuplicateKey,
         &client.kv().txn(both).await.unwrap_err(),
     );
@@ -68,7 +68,7 @@ async fn what_crashes_etcd_is_refused() {
 }
 
 #[tokio::test]
-async fn too_much_is_refused() {
+async fn requests_beyond_the_limits_are_refused() {
     let (_local, client) = local().await;
     let put = |bytes: usize| PutRequest {
         key: "a".into(),
@@ -77,7 +77,7 @@ async fn too_much_is_refused() {
     };
     client.kv().put(put(1024 * 1024)).await.unwrap();
     let large = client.kv().put(put(1536 * 1024)).await.unwrap_err();
-    is(RequestError::RequestTooLarge, &large);
+    assert_is(RequestError::RequestTooLarge, &large);
     let larger = client.kv().put(put(3 * 1024 * 1024)).await.unwrap_err();
     assert_eq!(larger.code(), Code::OutOfRange);
     let get = || {
@@ -87,7 +87,7 @@ async fn too_much_is_refused() {
         }))
     };
     let wide = txn((0..129).map(|_| get()).collect());
-    is(
+    assert_is(
         RequestError::TooManyOperations,
         &client.kv().txn(wide).await.unwrap_err(),
     );
@@ -95,20 +95,20 @@ async fn too_much_is_refused() {
     for _ in 0..40 {
         deep = txn(vec![operation(Request::RequestTxn(deep))]);
     }
-    is(
+    assert_is(
         RequestError::TooManyOperations,
         &client.kv().txn(deep.clone()).await.unwrap_err(),
     );
     for _ in 0..2000 {
         deep = txn(vec![operation(Request::RequestTxn(deep))]);
     }
-    // Deeper than protobuf is read.
+    // Nested deeper than protobuf decodes.
     client.kv().txn(deep).await.unwrap_err();
     assert_eq!(client.revision().await.unwrap(), 2);
 }
 
 #[tokio::test]
-async fn numbers_at_the_edges_are_answered() {
+async fn extreme_numbers_are_answered() {
     let (_local, client) = local().await;
     client.put("a", "1").await.unwrap();
     for number in [i64::MIN, -1, 0, 1, i64::MAX] {
@@ -137,7 +137,7 @@ async fn numbers_at_the_edges_are_answered() {
 }
 
 #[tokio::test]
-async fn keys_are_open_only_to_whom_they_were_opened() {
+async fn keys_are_accessible_only_to_users_with_permission() {
     let app = || KeyRange::from_wire("app/", "app0");
     let reader = User::new("reader", "r").allow(Access::Read, app());
     let root = User::new("root", "secret").allow_all();
@@ -154,13 +154,13 @@ async fn keys_are_open_only_to_whom_they_were_opened() {
             .await
             .map(|answer| answer.into_inner().token)
     };
-    is(
+    assert_is(
         RequestError::AuthFailed,
         &log_in("reader", "x").await.unwrap_err(),
     );
-    is(
+    assert_is(
         RequestError::AuthFailed,
-        &log_in("nobody", "r").await.unwrap_err(),
+        &log_in("unknown", "r").await.unwrap_err(),
     );
     let token = log_in("reader", "r").await.unwrap();
     let range = async |token: Option<&str>, key: &'static str, range_end: &'static str| {
@@ -176,29 +176,29 @@ async fn keys_are_open_only_to_whom_they_were_opened() {
         }
         client.kv().range(request).await
     };
-    is(
+    assert_is(
         RequestError::UserEmpty,
         &range(None, "app/a", "").await.unwrap_err(),
     );
-    is(
+    assert_is(
         RequestError::InvalidToken,
         &range(Some("made up"), "app/a", "").await.unwrap_err(),
     );
-    for (key, range_end, open) in [
+    for (key, range_end, allowed) in [
         ("app/a", "", true),
         ("app/", "app0", true),
         ("app/a", "app/b", true),
-        // As it was sent: from the key on, and not up to a key below it.
+        // All keys from this one on, although the end as a key would be within the permission.
         ("app/a", "\0", false),
         ("\0", "\0", false),
         ("app/", "app1", false),
         ("app", "", false),
     ] {
         match range(Some(&token), key, range_end).await {
-            Ok(_) => assert!(open, "{key} {range_end}"),
+            Ok(_) => assert!(allowed, "{key} {range_end}"),
             Err(status) => {
-                assert!(!open, "{key} {range_end}");
-                is(RequestError::PermissionDenied, &status);
+                assert!(!allowed, "{key} {range_end}");
+                assert_is(RequestError::PermissionDenied, &status);
             }
         }
     }
@@ -207,7 +207,7 @@ async fn keys_are_open_only_to_whom_they_were_opened() {
         ..PutRequest::default()
     });
     put.metadata_mut().insert("token", token.parse().unwrap());
-    is(
+    assert_is(
         RequestError::PermissionDenied,
         &client.kv().put(put).await.unwrap_err(),
     );

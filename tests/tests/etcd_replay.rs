@@ -1,4 +1,4 @@
-//! What the standalone store replays once the history in memory is past it.
+//! Events that the server's store replays once the history in memory is past them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,7 +6,7 @@ use kvwatch::{Hub, PrevValue, RecvError, Revision, Selector, WatchError, WatchOp
 use kvwatch_etcd::wire::etcdserverpb::{CompactionRequest, DeleteRangeRequest};
 use kvwatch_tests::etcd::{Client, Local};
 
-/// No event is kept in memory: every watch from the past is served out of the file.
+/// A server that keeps no event in memory: every watch from the past is served from the file.
 async fn local() -> (Local, Client) {
     let local = Local::start(0, |builder| builder).await;
     let client = local.client().await;
@@ -18,7 +18,7 @@ fn watch(hub: &Hub, start: Revision) -> Result<Watcher, WatchError> {
     hub.watch_with(Selector::all(), options)
 }
 
-/// What the event of this revision says of the value before it.
+/// The kind of previous value that the event of this revision has.
 fn prev(hub: &Hub, revision: Revision) -> PrevValue<()> {
     let event = watch(hub, revision).unwrap().recv().unwrap();
     assert_eq!(event.revision(), revision);
@@ -34,7 +34,7 @@ async fn compact(client: &Client, revision: Revision) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_compaction_freed_is_unknown_and_not_absent() {
+async fn a_previous_value_is_unavailable_when_a_compaction_removed_it() {
     let (local, client) = local().await;
     let hub = local.hub();
     for key in ["a", "a", "b"] {
@@ -62,7 +62,7 @@ async fn what_a_compaction_freed_is_unknown_and_not_absent() {
     }
 }
 
-/// Reads on from `start` until that is compacted: all up to `last` each time.
+/// Watches from `start` to `last`, again and again, until `start` is compacted.
 fn read_until_compacted(hub: &Hub, start: Revision, last: Revision, begun: &AtomicBool) {
     loop {
         begun.store(true, Ordering::Release);
@@ -77,7 +77,7 @@ fn read_until_compacted(hub: &Hub, start: Revision, last: Revision, begun: &Atom
             match watcher.recv() {
                 Ok(event) => assert_eq!(event.revision(), due, "from {start} to {last}"),
                 Err(RecvError::Lagged(lagged)) => {
-                    assert_eq!((lagged.from, lagged.to), (start, last - 1));
+                    assert_eq!((lagged.first, lagged.last), (start, last - 1));
                     return;
                 }
                 Err(error) => panic!("{error}"),
@@ -87,7 +87,7 @@ fn read_until_compacted(hub: &Hub, start: Revision, last: Revision, begun: &Atom
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_reads_on_beside_a_compaction_gets_all_or_is_told() {
+async fn reliable_replay_is_complete_or_reports_a_gap_when_compacted_meanwhile() {
     let (local, client) = local().await;
     for _ in 0..100 {
         for key in ["a", "b", "a"] {

@@ -1,4 +1,4 @@
-//! `etcdserverpb.Watch` in detail, by its wire: what clients rely on, and what broke others.
+//! `etcdserverpb.Watch` in detail, on the wire: the behaviour that clients rely on.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn local() -> (Local, Client) {
     (local, client)
 }
 
-/// Every key from `key` on.
+/// A watch of every key from `key` on.
 fn from(key: &'static str) -> WatchCreateRequest {
     WatchCreateRequest {
         key: key.into(),
@@ -47,7 +47,7 @@ async fn created(stream: &mut WatchStream, request: WatchCreateRequest) -> Watch
     response
 }
 
-/// The revisions of so many events, which must come with nothing between them.
+/// The revisions of the next `count` events, which must arrive with no other response between.
 async fn events(stream: &mut WatchStream, count: usize) -> Vec<i64> {
     let mut revisions = Vec::new();
     while revisions.len() < count {
@@ -60,7 +60,7 @@ async fn events(stream: &mut WatchStream, count: usize) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn headers_go_out_at_once_and_a_half_close_ends_nothing() {
+async fn watches_go_on_when_the_client_half_closes() {
     let (_local, client) = local().await;
     let mut stream = client.watch().await.unwrap();
     let first = created(&mut stream, from("")).await;
@@ -71,7 +71,7 @@ async fn headers_go_out_at_once_and_a_half_close_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_cancel_is_answered_once_and_an_unknown_one_not_at_all() {
+async fn a_cancel_is_answered_once_and_only_for_a_known_watch() {
     let (_local, client) = local().await;
     let mut stream = client.watch().await.unwrap();
     created(&mut stream, from("")).await;
@@ -81,7 +81,7 @@ async fn a_cancel_is_answered_once_and_an_unknown_one_not_at_all() {
     stream.progress();
     let canceled = stream.next().await.unwrap();
     assert!(canceled.canceled && canceled.watch_id == 0);
-    // A stream without a watch is caught up.
+    // A stream without watches is always synced.
     let progress = stream.next().await.unwrap();
     assert!(is_progress(&progress) && progress.watch_id == -1);
     client.put("a", "1").await.unwrap();
@@ -89,15 +89,18 @@ async fn a_cancel_is_answered_once_and_an_unknown_one_not_at_all() {
 }
 
 #[tokio::test]
-async fn ids_are_as_asked_or_the_next_that_is_free() {
+async fn ids_are_as_requested_or_the_next_unused() {
     let (_local, client) = local().await;
     let mut stream = client.watch().await.unwrap();
     let with_id = |watch_id| WatchCreateRequest {
         watch_id,
         ..from("")
     };
-    for (asked, given) in [(1, 1), (0, 0), (0, 2), (7, 7), (1, -1)] {
-        assert_eq!(created(&mut stream, with_id(asked)).await.watch_id, given);
+    for (requested, given) in [(1, 1), (0, 0), (0, 2), (7, 7), (1, -1)] {
+        assert_eq!(
+            created(&mut stream, with_id(requested)).await.watch_id,
+            given
+        );
     }
     let empty = WatchCreateRequest {
         key: "b".into(),
@@ -110,7 +113,7 @@ async fn ids_are_as_asked_or_the_next_that_is_free() {
 }
 
 #[tokio::test]
-async fn a_negative_start_is_refused_and_disturbs_no_other() {
+async fn a_negative_start_is_refused_without_effect_on_other_watches() {
     let (_local, client) = local().await;
     let mut stream = client.watch().await.unwrap();
     created(&mut stream, from("")).await;
@@ -124,7 +127,7 @@ async fn a_negative_start_is_refused_and_disturbs_no_other() {
 }
 
 #[tokio::test]
-async fn what_is_compacted_is_told_and_what_is_not_is_all_there() {
+async fn resumable_watch_is_cancelled_with_the_compacted_revision_when_it_starts_too_early() {
     let (local, client) = local().await;
     client.put("a", "1").await.unwrap();
     client.put("a", "2").await.unwrap();
@@ -144,14 +147,14 @@ async fn what_is_compacted_is_told_and_what_is_not_is_all_there() {
     assert!(!too_old.canceled);
     let canceled = stream.next().await.unwrap();
     assert!(canceled.canceled && canceled.compact_revision == 4);
-    // The delete at the compacted revision survives.
+    // The delete at the compacted revision is still delivered.
     created(&mut stream, since(4)).await;
     assert_eq!(events(&mut stream, 2).await, [4, 5]);
     drop(local);
 }
 
 #[tokio::test]
-async fn a_start_in_the_future_is_told_of_nothing_before() {
+async fn exact_start_no_event_or_progress_before_a_start_in_the_future() {
     let (_local, client) = local().await;
     let mut stream = client.watch().await.unwrap();
     created(&mut stream, since(4)).await;
@@ -159,7 +162,7 @@ async fn a_start_in_the_future_is_told_of_nothing_before() {
     stream.progress();
     created(&mut stream, from("")).await;
     stream.progress();
-    // The first request had no answer: nothing can be said of a watch that has not begun.
+    // The first request has no answer, because its only watch has not started.
     let progress = stream.next().await.unwrap();
     assert!(is_progress(&progress) && progress.watch_id == 1 && revision(&progress) == 2);
     client.put("a", "2").await.unwrap();
@@ -183,11 +186,11 @@ async fn a_start_in_the_future_is_told_of_nothing_before() {
 }
 
 #[tokio::test]
-async fn progress_on_request_is_behind_every_event() {
+async fn bookmarkable_requested_progress_follows_every_event() {
     let (_local, client) = local().await;
     let mut stream = client.watch().await.unwrap();
     created(&mut stream, from("")).await;
-    // Never matches anything.
+    // A watch that filters out every event.
     let mute = WatchCreateRequest {
         filters: vec![0, 1],
         ..from("")
@@ -224,18 +227,18 @@ async fn progress_on_request_is_behind_every_event() {
 }
 
 #[tokio::test]
-async fn a_quiet_watch_that_asked_for_it_is_told_of_progress() {
+async fn bookmarkable_quiet_watch_is_notified_of_progress_after_the_interval() {
     let interval = Duration::from_millis(20);
     let local = Local::start(1000, |builder| builder.progress_interval(interval)).await;
     let client = local.client().await;
     let mut stream = client.watch().await.unwrap();
     created(&mut stream, from("")).await;
-    let told = WatchCreateRequest {
+    let notified = WatchCreateRequest {
         progress_notify: true,
         key: "elsewhere".into(),
         ..WatchCreateRequest::default()
     };
-    created(&mut stream, told).await;
+    created(&mut stream, notified).await;
     let revision_now = client.put("a", "1").await.unwrap();
     assert_eq!(events(&mut stream, 1).await, [2]);
     let mut progress = stream.next().await.unwrap();
@@ -246,7 +249,7 @@ async fn a_quiet_watch_that_asked_for_it_is_told_of_progress() {
 }
 
 #[tokio::test]
-async fn only_who_allows_it_gets_fragments() {
+async fn atomic_revisions_are_fragmented_only_for_clients_that_accept_it() {
     let (_local, client) = local().await;
     let mut stream = client.watch().await.unwrap();
     let fragments = WatchCreateRequest {
@@ -254,9 +257,9 @@ async fn only_who_allows_it_gets_fragments() {
         ..from("")
     };
     created(&mut stream, fragments).await;
-    let mut whole = client.watch().await.unwrap();
-    created(&mut whole, from("")).await;
-    // One revision of twelve events with 128 KiB each: as much as a request may hold.
+    let mut unfragmented = client.watch().await.unwrap();
+    created(&mut unfragmented, from("")).await;
+    // One revision of twelve events with 127 KiB each: almost the limit of a request.
     let put = |number: usize| RequestOp {
         request: Some(request_op::Request::RequestPut(PutRequest {
             key: format!("k{number:02}").into(),
@@ -272,13 +275,16 @@ async fn only_who_allows_it_gets_fragments() {
         };
         client.kv().txn(txn).await.unwrap();
     }
-    assert_eq!(events(&mut whole, 24).await, [[2; 12], [3; 12]].concat());
+    assert_eq!(
+        events(&mut unfragmented, 24).await,
+        [[2; 12], [3; 12]].concat()
+    );
     let with_prev = WatchCreateRequest {
         fragment: true,
         prev_kv: true,
         ..since(3)
     };
-    // With the previous values it is twice as much as a message should be.
+    // With previous values the revision has twice the bytes of a response.
     let mut large = client.watch().await.unwrap();
     created(&mut large, with_prev).await;
     let first = large.next().await.unwrap();
@@ -295,7 +301,7 @@ async fn only_who_allows_it_gets_fragments() {
 }
 
 #[tokio::test]
-async fn beyond_the_limits_is_refused() {
+async fn watches_and_streams_beyond_the_limits_are_refused() {
     let mut limits = Limits::default();
     limits.watches_per_stream = 2;
     limits.watches = 3;
@@ -317,21 +323,21 @@ async fn beyond_the_limits_is_refused() {
     let third = client.watch().await.unwrap_err();
     assert_eq!(third.code(), Code::ResourceExhausted);
     assert_eq!(third.message(), RequestError::TooManyStreams.message());
-    // What is given back can be had again.
+    // A cancelled watch makes room for another.
     stream.cancel(1);
     assert!(stream.next().await.unwrap().canceled);
     assert!(!created(&mut second, from("")).await.canceled);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_does_not_read_loses_nothing_and_delays_nobody() {
+async fn isolated_client_that_does_not_read_loses_no_event_and_delays_no_other() {
     let (local, client) = local().await;
     let slow_client = local.client().await;
     let mut slow = slow_client.watch().await.unwrap();
     created(&mut slow, from("")).await;
     let mut quick = client.watch().await.unwrap();
     created(&mut quick, from("")).await;
-    // Far more than what may wait, and than what the history in memory holds.
+    // Far more than may wait for the client, and more than the history in memory holds.
     let value = "v".repeat(4096);
     let count = 4000;
     for _ in 0..count / 100 {
@@ -339,12 +345,12 @@ async fn who_does_not_read_loses_nothing_and_delays_nobody() {
         futures::future::try_join_all(puts).await.unwrap();
         events(&mut quick, 100).await;
     }
-    let wanted: Vec<i64> = (2..2 + count).collect();
-    assert_eq!(events(&mut slow, wanted.len()).await, wanted);
+    let expected: Vec<i64> = (2..2 + count).collect();
+    assert_eq!(events(&mut slow, expected.len()).await, expected);
 }
 
 #[tokio::test]
-async fn who_vanishes_leaves_nothing_behind() {
+async fn clean_dropped_streams_free_their_watches() {
     let (local, client) = local().await;
     let mut streams = Vec::new();
     for _ in 0..10 {
@@ -363,7 +369,7 @@ async fn who_vanishes_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn when_the_store_stops_watches_end_behind_what_was_written() {
+async fn clean_watches_end_after_the_last_event_when_the_store_stops() {
     let (local, client) = local().await;
     let mut stream = client.watch().await.unwrap();
     created(&mut stream, from("")).await;

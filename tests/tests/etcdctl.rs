@@ -1,4 +1,4 @@
-//! etcd's own client, unmodified, against ours.
+//! etcd's own command-line client, unmodified, against our server.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -7,16 +7,16 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use kvwatch_tests::etcd::{Etcdctl, Standalone};
+use kvwatch_tests::etcd::{Etcdctl, ServerProcess};
 use kvwatch_tests::{eventually, in_time};
 
-fn server() -> (Standalone, Etcdctl) {
-    let server = Standalone::start(env!("CARGO_BIN_EXE_server"), &[]);
+fn server() -> (ServerProcess, Etcdctl) {
+    let server = ServerProcess::start(env!("CARGO_BIN_EXE_server"), &[]);
     let etcdctl = Etcdctl::new(server.address());
     (server, etcdctl)
 }
 
-/// A command that goes on until it is ended.
+/// A command that runs until it is killed.
 struct Running {
     child: Child,
     stdin: ChildStdin,
@@ -121,7 +121,7 @@ fn a_transaction_takes_the_branch_of_its_conditions() {
 }
 
 #[test]
-fn what_is_compacted_is_refused() {
+fn compacted_revisions_are_refused() {
     let (_server, etcdctl) = server();
     for value in ["1", "2", "3"] {
         let _ = etcdctl.run(&["put", "a", value]);
@@ -155,7 +155,7 @@ fn what_is_compacted_is_refused() {
 }
 
 #[test]
-fn a_watch_goes_from_the_past_into_the_present() {
+fn resumable_watch_goes_from_the_past_to_live_events() {
     in_time(|| {
         let (_server, etcdctl) = server();
         let _ = etcdctl.run(&["put", "app/a", "1"]);
@@ -180,7 +180,7 @@ fn several_watches_share_an_interactive_session() {
     in_time(|| {
         let (_server, etcdctl) = server();
         let mut session = Running::start(&etcdctl, &["watch", "--interactive"]);
-        // From revision 1: so it does not matter when they are there.
+        // The watches start at revision 1, so it does not matter when they are registered.
         session
             .stdin
             .write_all(b"watch a --rev=1\nwatch b c --rev=1\n")
@@ -195,7 +195,7 @@ fn several_watches_share_an_interactive_session() {
 }
 
 #[test]
-fn keys_go_with_their_lease() {
+fn keys_are_deleted_with_their_lease() {
     in_time(|| {
         let (_server, etcdctl) = server();
         let granted = etcdctl.run(&["lease", "grant", "2"]);
@@ -210,7 +210,7 @@ fn keys_go_with_their_lease() {
 
         let mut alive = Running::start(&etcdctl, &["lease", "keep-alive", &lease]);
         let kept = format!("lease {lease} keepalived with TTL(2)");
-        // Past the time that it was granted.
+        // Longer than the granted TTL.
         assert_eq!(alive.lines(5), vec![kept; 5]);
         assert_eq!(etcdctl.run(&["get", "a"]), "a\n1\n");
         let mut watch = Running::start(
@@ -218,9 +218,13 @@ fn keys_go_with_their_lease() {
             &["watch", "", "--prefix", "--rev=4", "-w", "json"],
         );
         drop(alive);
-        let gone = watch.line();
-        // Both in one revision.
-        assert_eq!(gone.matches(r#""mod_revision":4"#).count(), 2, "{gone}");
+        let deleted = watch.line();
+        // Both keys in one revision.
+        assert_eq!(
+            deleted.matches(r#""mod_revision":4"#).count(),
+            2,
+            "{deleted}"
+        );
         assert_eq!(etcdctl.run(&["get", "", "--prefix"]), "");
         let left = etcdctl.run(&["lease", "timetolive", &lease]);
         assert_eq!(left, format!("lease {lease} already expired\n"));
@@ -242,14 +246,14 @@ fn keys_go_with_their_lease() {
 }
 
 #[test]
-fn the_endpoint_says_who_it_is() {
+fn the_endpoint_reports_health_status_and_members() {
     let (server, etcdctl) = server();
     let health = etcdctl.output(&["endpoint", "health"]);
-    let said = String::from_utf8_lossy(&health.stderr).into_owned()
+    let printed = String::from_utf8_lossy(&health.stderr).into_owned()
         + &String::from_utf8_lossy(&health.stdout);
     assert!(
-        said.contains("is healthy: successfully committed proposal"),
-        "{said}"
+        printed.contains("is healthy: successfully committed proposal"),
+        "{printed}"
     );
     let status = etcdctl.run(&["endpoint", "status", "-w", "json"]);
     assert!(status.contains(r#""version":"3.5.13""#), "{status}");
@@ -263,19 +267,19 @@ fn the_endpoint_says_who_it_is() {
 #[test]
 fn users_must_log_in() {
     let program = env!("CARGO_BIN_EXE_server");
-    let server = Standalone::start(program, &["--user", "root:secret"]);
+    let server = ServerProcess::start(program, &["--user", "root:secret"]);
     let root = Etcdctl::new(server.address()).with(&["--user=root:secret"]);
     assert_eq!(root.run(&["put", "a", "1"]), "OK\n");
     assert_eq!(root.run(&["get", "a"]), "a\n1\n");
     let mut watch = Running::start(&root, &["watch", "a", "--rev=1"]);
     assert_eq!(watch.lines(3), ["PUT", "a", "1"]);
-    let nobody = Etcdctl::new(server.address());
-    let refused = nobody.fail(&["get", "a"]);
+    let anonymous = Etcdctl::new(server.address());
+    let refused = anonymous.fail(&["get", "a"]);
     assert!(
         refused.contains("etcdserver: user name is empty"),
         "{refused}"
     );
-    let wrong = nobody.with(&["--user=root:guess"]).fail(&["get", "a"]);
+    let wrong = anonymous.with(&["--user=root:guess"]).fail(&["get", "a"]);
     assert!(
         wrong.contains("authentication failed, invalid user ID or password"),
         "{wrong}"
@@ -283,7 +287,7 @@ fn users_must_log_in() {
 }
 
 #[test]
-fn a_watch_resumes_after_the_server_was_killed() {
+fn resumable_watch_goes_on_when_the_server_was_killed() {
     in_time(|| {
         let (mut server, etcdctl) = server();
         let _ = etcdctl.run(&["put", "a", "1"]);
@@ -291,7 +295,7 @@ fn a_watch_resumes_after_the_server_was_killed() {
         assert_eq!(watch.lines(3), ["PUT", "a", "1"]);
         server.kill();
         server.restart();
-        eventually("the server is back", || {
+        eventually("the server answers again", || {
             let put = etcdctl.output(&["put", "a", "2"]);
             thread::sleep(Duration::from_millis(10));
             put.status.success()
@@ -307,12 +311,12 @@ fn openssl(folder: &Path, arguments: &str) {
         .current_dir(folder)
         .output()
         .expect("openssl: apt-get install openssl");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {arguments}: {said}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl {arguments}: {errors}");
 }
 
 #[test]
-fn over_tls_both_sides_show_who_they_are() {
+fn server_and_client_authenticate_over_tls() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1";
@@ -336,12 +340,12 @@ fn over_tls_both_sides_show_who_they_are() {
     }
     let (cert, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
     let arguments = ["--cert", &cert, "--key", &key, "--client-ca", &ca];
-    let server = Standalone::start(env!("CARGO_BIN_EXE_server"), &arguments);
+    let server = ServerProcess::start(env!("CARGO_BIN_EXE_server"), &arguments);
     let address = format!("https://{}", server.address());
     let trusting = Etcdctl::new(&address).with(&["--cacert", &ca, "--dial-timeout=2s"]);
     let (own, own_key) = (path("client.pem"), path("client.key"));
-    let known = trusting.clone().with(&["--cert", &own, "--key", &own_key]);
-    assert_eq!(known.run(&["put", "a", "1"]), "OK\n");
-    assert_eq!(known.run(&["get", "a"]), "a\n1\n");
+    let authenticated = trusting.clone().with(&["--cert", &own, "--key", &own_key]);
+    assert_eq!(authenticated.run(&["put", "a", "1"]), "OK\n");
+    assert_eq!(authenticated.run(&["get", "a"]), "a\n1\n");
     let _ = trusting.with(&["--command-timeout=2s"]).fail(&["get", "a"]);
 }

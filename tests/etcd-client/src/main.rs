@@ -1,4 +1,4 @@
-//! The crate etcd-client against the server at the address given: its kv, watch and lease calls.
+//! The crate etcd-client against the server at the given address: KV, Watch and Lease.
 
 use etcd_client::{
     Client, Compare, CompareOp, DeleteOptions, Error, EventType, GetOptions, LeaseGrantOptions,
@@ -15,7 +15,7 @@ async fn main() -> Result<(), Error> {
     let status = client.status().await?;
     assert_eq!(status.version(), "3.5.13");
     assert_eq!(client.member_list().await?.members().len(), 1);
-    println!("all as it should be");
+    println!("all calls gave the expected answers");
     Ok(())
 }
 

@@ -1,18 +1,18 @@
-//! The same calls to a real etcd and to ours, and whether the answers are the same.
+//! Makes the same calls to etcd and to our server, and compares the answers.
 //!
-//! Both start empty and get every call of every sequence, so that even their revisions are the
-//! same. Every field of every answer is compared, but for these:
+//! Both start empty and receive every call of every sequence, so that even their revisions match.
+//! Every field of every answer is compared, except for these:
 //!
 //! | what differs | why |
 //! | --- | --- |
 //! | `cluster_id`, `member_id`, `raft_term` | each server has its own |
 //! | how events are spread over responses, and those responses' header | depends on time: the events of each watch are compared, in order, with every field. Ours names the revision of the response's last event; etcd names the present one where it reads on |
-//! | what is left of a lease, by a second | depends on time |
-//! | the order in which leases, and the keys of one, are listed | etcd lists keys out of a hash map |
+//! | the remaining time of a lease, within a second | depends on time |
+//! | the order in which leases, and the keys of one, are listed | etcd lists them in the order of a hash map |
 //! | a delete up to `"\0"` in a transaction beside a put in its range | ours refuses it as a duplicate key; etcd 3.4.23 lets it pass, and crashes if the put ignores its value: not generated |
 //! | sort targets and orders that do not exist | ours refuses them as later etcds do; etcd 3.4.23 crashes: not generated |
 //! | a compaction up to revision 0 | ours refuses it as compacted; etcd takes the first one, which does nothing, and refuses the others: not generated |
-//! | the id of a watch that was cancelled as compacted | ours is free again; etcd keeps it until the client cancels the watch too, and answers that: such ids are not used again |
+//! | the id of a watch that was cancelled as compacted | ours is free again; etcd keeps it until the client cancels the watch too, and answers that cancel: such ids are not reused |
 //! | a watch from a negative revision | ours refuses it; etcd 3.4.23 disturbs other watches: not generated |
 
 use std::collections::BTreeMap;
@@ -29,18 +29,18 @@ use tonic::Status;
 use super::generate::{Generator, Step};
 use super::{Client, WatchStream};
 
-/// The id of the watch that tells how far a stream is.
+/// The id of a watch whose events show how far the stream is.
 const FENCE: i64 = 9999;
 
-/// Its key.
+/// The key of that watch.
 const FENCE_KEY: &str = "~fence";
 
 /// Both servers.
 #[derive(Debug)]
 pub struct Pair {
     ours: Client,
-    theirs: Client,
-    /// What all sequences so far have compacted.
+    etcd: Client,
+    /// The highest compacted revision so far.
     compacted: i64,
 }
 
@@ -49,16 +49,16 @@ struct Side {
     client: Client,
     stream: Option<WatchStream>,
     seen: Seen,
-    /// A watch from the past was opened since the last look.
+    /// Whether a watch from the past was created since the last comparison.
     past: bool,
-    /// What all sequences so far have compacted.
+    /// The highest compacted revision so far.
     compacted: i64,
 }
 
-/// What came on a watch stream: whatever order it may be compared in.
+/// The responses of a watch stream, in an order that can be compared.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
-    /// Responses without events, as they came.
+    /// The responses without events, in order.
     control: Vec<WatchResponse>,
     /// The events of each watch.
     events: BTreeMap<i64, Vec<Event>>,
@@ -66,17 +66,17 @@ struct Seen {
 }
 
 impl Pair {
-    /// Our server and a real one, both new.
+    /// Our server and etcd, both empty.
     #[must_use]
-    pub fn new(ours: Client, theirs: Client) -> Self {
+    pub fn new(ours: Client, etcd: Client) -> Self {
         Self {
             ours,
-            theirs,
+            etcd,
             compacted: 0,
         }
     }
 
-    /// Runs one sequence; says what was different.
+    /// Runs one sequence.
     ///
     /// # Errors
     /// The first difference.
@@ -88,7 +88,7 @@ impl Pair {
             .await
             .map_err(|status| named(status.to_string()))?;
         let mut generator = Generator::new(seed, revision);
-        let mut sides = [self.ours.clone(), self.theirs.clone()].map(|client| Side {
+        let mut sides = [self.ours.clone(), self.etcd.clone()].map(|client| Side {
             client,
             stream: None,
             seen: Seen::default(),
@@ -96,7 +96,7 @@ impl Pair {
             compacted: self.compacted,
         });
         if let Some(first) = generator.first() {
-            same(&mut sides, &mut generator, &first)
+            compare_call(&mut sides, &mut generator, &first)
                 .await
                 .map_err(named)?;
             self.compacted = sides[0].compacted;
@@ -104,24 +104,24 @@ impl Pair {
         let watching = seed.is_multiple_of(2);
         if watching {
             for side in &mut sides {
-                side.open().await;
+                side.open_stream().await;
             }
         }
         for _ in 0..steps {
             let step = generator.step(watching);
             if watching && matches!(step, Step::Cancel(_)) {
-                settle(&mut sides).await.map_err(named)?;
+                compare_streams(&mut sides).await.map_err(named)?;
             }
-            same(&mut sides, &mut generator, &step)
+            compare_call(&mut sides, &mut generator, &step)
                 .await
                 .map_err(named)?;
         }
         if watching {
-            settle(&mut sides).await.map_err(named)?;
+            compare_streams(&mut sides).await.map_err(named)?;
         }
-        // The next sequence finds no leases of this one.
+        // The next sequence must not find leases of this one.
         for lease in [11, 12, 13] {
-            same(&mut sides, &mut generator, &Step::Revoke(lease))
+            compare_call(&mut sides, &mut generator, &Step::Revoke(lease))
                 .await
                 .map_err(named)?;
         }
@@ -129,11 +129,15 @@ impl Pair {
     }
 }
 
-/// Makes one call to both.
-async fn same(sides: &mut [Side; 2], generator: &mut Generator, step: &Step) -> Result<(), String> {
-    let [ours, theirs] = sides;
+/// Makes one call to both servers and compares the answers.
+async fn compare_call(
+    sides: &mut [Side; 2],
+    generator: &mut Generator,
+    step: &Step,
+) -> Result<(), String> {
+    let [ours, etcd] = sides;
     let (our, revision) = ours.call(step).await;
-    let (their, _) = theirs.call(step).await;
+    let (their, _) = etcd.call(step).await;
     if our != their {
         return Err(format!("{step:#?}\n ours: {our}\netcd: {their}"));
     }
@@ -143,35 +147,35 @@ async fn same(sides: &mut [Side; 2], generator: &mut Generator, step: &Step) -> 
     Ok(())
 }
 
-/// Waits until both watch streams have brought the same.
-async fn settle(sides: &mut [Side; 2]) -> Result<(), String> {
+/// Waits until both watch streams have delivered the same responses.
+async fn compare_streams(sides: &mut [Side; 2]) -> Result<(), String> {
     for side in &mut *sides {
         side.fence().await;
     }
-    let [_, theirs] = &mut *sides;
-    if std::mem::take(&mut theirs.past) {
-        // A real etcd looks after watches from the past ten times a second.
-        theirs.read_within(120).await;
+    let [_, etcd] = &mut *sides;
+    if std::mem::take(&mut etcd.past) {
+        // etcd serves watches from the past ten times a second.
+        etcd.read_within(120).await;
     }
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {
-        let [ours, theirs] = &mut *sides;
-        if ours.seen == theirs.seen {
+        let [ours, etcd] = &mut *sides;
+        if ours.seen == etcd.seen {
             return Ok(());
         }
         if tokio::time::Instant::now() > deadline {
             return Err(format!(
                 "watch streams:\n ours: {:#?}\netcd: {:#?}",
-                ours.seen, theirs.seen
+                ours.seen, etcd.seen
             ));
         }
         ours.read_within(10).await;
-        theirs.read_within(10).await;
+        etcd.read_within(10).await;
     }
 }
 
 impl Side {
-    async fn open(&mut self) {
+    async fn open_stream(&mut self) {
         let fence = WatchCreateRequest {
             key: FENCE_KEY.into(),
             watch_id: FENCE,
@@ -181,23 +185,23 @@ impl Side {
         self.read_until(|seen| seen.control.len() == 1).await;
     }
 
-    /// What was written before this has arrived, but for what watches from the past read on
-    /// their own.
+    /// Waits until everything written before has arrived, except for the events that watches from the
+    /// past read separately.
     async fn fence(&mut self) {
         let fences = self.seen.fences;
         self.client.put(FENCE_KEY, "").await.expect("a put");
         self.read_until(|seen| seen.fences > fences).await;
     }
 
-    async fn read_until(&mut self, done: impl Fn(&Seen) -> bool) {
-        while !done(&self.seen) {
+    async fn read_until(&mut self, condition: impl Fn(&Seen) -> bool) {
+        while !condition(&self.seen) {
             let stream = self.stream.as_mut().expect("it is open");
             let response = stream.next().await.expect("a response");
             self.seen.add(response);
         }
     }
 
-    /// Reads until nothing comes for so long.
+    /// Reads until no response arrives for `millis` milliseconds.
     async fn read_within(&mut self, millis: u64) {
         let stream = self.stream.as_mut().expect("it is open");
         while let Some(response) = stream.next_within(millis).await.expect("no end") {
@@ -205,7 +209,7 @@ impl Side {
         }
     }
 
-    /// Makes a call; returns all that can be compared of its answer, and the revision it named.
+    /// Makes a call, and returns the comparable part of its answer and the answer's revision.
     async fn call(&mut self, step: &Step) -> (String, Option<i64>) {
         let client = self.client.clone();
         match step.clone() {
@@ -241,7 +245,7 @@ impl Side {
             }),
             Step::TimeToLive(request) => {
                 show(client.lease().lease_time_to_live(request).await, |answer| {
-                    // It has just been granted, or kept alive, or there is none.
+                    // The lease was just granted or kept alive, or it does not exist.
                     answer.ttl = if answer.ttl < 0 { answer.ttl } else { 0 };
                     answer.keys.sort();
                     anonymous(&mut answer.header)
@@ -259,25 +263,25 @@ impl Side {
             }
             Step::Cancel(id) if self.seen.was_compacted(id) => (String::new(), None),
             Step::Watch(request) => {
-                let before = self.seen.created();
+                let created = self.seen.created();
                 let start = request.start_revision;
                 self.past |= start != 0;
                 let stream = self.stream.as_ref().expect("it is open");
                 stream.create(request);
-                self.read_until(|seen| seen.created() > before).await;
+                self.read_until(|seen| seen.created() > created).await;
                 if start != 0 && start < self.compacted {
-                    // A real etcd finds that out a little later.
+                    // etcd reports the compaction a little later.
                     self.read_until(|seen| !seen.is_open_last()).await;
                 }
                 (String::new(), None)
             }
             Step::Cancel(id) => {
-                let open = self.seen.is_open(id);
+                let is_open = self.seen.is_open(id);
                 self.stream.as_ref().expect("it is open").cancel(id);
-                if open {
+                if is_open {
                     self.read_until(|seen| !seen.is_open(id)).await;
                 }
-                (format!("open: {open}"), None)
+                (format!("open: {is_open}"), None)
             }
         }
     }
@@ -291,10 +295,10 @@ impl Seen {
         } else if response.watch_id == FENCE {
             self.fences += response.events.len();
         } else {
-            let known = response.header.map_or(0, |header| header.revision);
+            let header_revision = response.header.map_or(0, |header| header.revision);
             for event in &response.events {
                 let revision = event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
-                assert!(revision <= known, "a header below its events");
+                assert!(revision <= header_revision, "a header below its events");
             }
             self.events
                 .entry(response.watch_id)
@@ -346,7 +350,7 @@ async fn keep_alive(
     ))
 }
 
-/// The answer without what is each server's own, as text; and its revision.
+/// The comparable part of an answer as text, and the answer's revision.
 fn show<T: Debug>(
     answer: Result<tonic::Response<T>, Status>,
     make_comparable: impl FnOnce(&mut T) -> Option<i64>,
@@ -361,7 +365,8 @@ fn show<T: Debug>(
     }
 }
 
-/// Takes out who answered; what is left is the revision. Within a transaction nobody is named.
+/// Replaces the ids of the server that answered, unless they are 0 as in nested answers. Returns the
+/// revision.
 fn anonymous(header: &mut Option<ResponseHeader>) -> Option<i64> {
     let header = header.as_mut()?;
     let ResponseHeader {
@@ -370,8 +375,8 @@ fn anonymous(header: &mut Option<ResponseHeader>) -> Option<i64> {
         raft_term,
         revision,
     } = header;
-    for name in [cluster_id, member_id, raft_term] {
-        *name = (*name).min(1);
+    for id in [cluster_id, member_id, raft_term] {
+        *id = (*id).min(1);
     }
     Some(*revision)
 }

@@ -1,17 +1,17 @@
-//! Writers, compactions and all kinds of watches against a server that is killed under them, and
-//! the judge of it.
+//! Writers, compactions and all kinds of watches against a server that is killed, and a check of what
+//! they received.
 //!
 //! ```text
-//!   writers   ─▶ ┌────────┐ ─▶ the witness: everything    ─▶ history: explained by the writes
-//!   compactor ─▶ │ server │ ─▶ watches: quick, slow, cut  ─▶ traces ─▶ judge, by the history
-//!                └────────┘    off; each resumes where it was
+//!   writers   ─▶ ┌────────┐ ─▶ the witness: every event     ─▶ history, matched with the writes
+//!   compactor ─▶ │ server │ ─▶ watches: fast, slow, dropped ─▶ traces, checked by the history
+//!                └────────┘    and resumed
 //!                  kill -9
 //! ```
 //!
-//! What must hold afterwards: every write that was answered is there, under the revision that was
-//! answered, and did what it should to what was there before; no revision is used twice, or comes
-//! from nowhere; what the store can still be asked of its past is so; and of what each watch got
-//! over all its streams, the judge finds no promise broken, up to the last revision.
+//! In the end, every answered write is in the history, under the revision of its answer and with the
+//! right effect. No revision is used twice, and each is explained by a write. The store still holds
+//! its past states. Each watch, over all its streams, received what the promises require, up to the
+//! last revision.
 
 mod follower;
 mod history;
@@ -28,22 +28,22 @@ use self::follower::{Figures, Follower, Watched};
 use self::history::History;
 use self::world::World;
 use self::write::{Model, Write};
-use super::{Client, Standalone};
+use super::{Client, ServerProcess};
 use crate::Rng;
 use crate::judge::{Complete, judge};
 
-/// How many clients write at once, and how many watch.
+/// The numbers of clients that write and that watch.
 const WRITERS: u64 = 6;
 const FOLLOWERS: u64 = 60;
 
-/// How many writes are answered before each kill.
+/// The number of writes that are answered before each kill.
 const WRITES: u64 = 2000;
 
-/// Kills the server so many times under load, and judges.
+/// Kills the server `kills` times under load, and checks the results.
 ///
 /// # Panics
-/// If a promise was broken.
-pub async fn crash(mut server: Standalone, kills: usize) {
+/// If a promise is broken.
+pub async fn crash(mut server: ServerProcess, kills: usize) {
     let world = Arc::new(World::new(server.address().to_owned()));
     let follow = |number| tokio::spawn(Follower::new(&world, number).follow());
     let mut followers: Vec<_> = (0..FOLLOWERS / 2).map(follow).collect();
@@ -56,7 +56,7 @@ pub async fn crash(mut server: Standalone, kills: usize) {
         println!("kill {kill} at revision {}", world.written());
         server.kill();
         server.restart();
-        // The others join one after the other, when there is a past already.
+        // The other followers join one by one, so that most of them start with a past.
         let due = FOLLOWERS / 2 * (kill as u64 + 1) / kills as u64;
         let next = followers.len() as u64;
         followers.extend((next..FOLLOWERS / 2 + due).map(follow));
@@ -71,23 +71,23 @@ pub async fn crash(mut server: Standalone, kills: usize) {
     world.end(last);
     let (mut watches, mut figures) = (Vec::new(), Figures::default());
     for follower in followers {
-        let (its, of) = follower.await.expect("a follower");
-        watches.extend(its);
-        figures.add(&of);
+        let (own_watches, own_figures) = follower.await.expect("a follower");
+        watches.extend(own_watches);
+        figures.add(&own_figures);
     }
     println!("{last} revisions, {} watches, {figures:?}", watches.len());
     let states = verdict(&world, &watches, last).unwrap_or_else(|broken| panic!("{broken}"));
     for (revision, model) in states {
-        recall(&client, revision, &model).await;
+        check_state(&client, revision, &model).await;
     }
-    // Else it was not tried.
+    // Otherwise the run did not exercise them.
     assert!(
         figures.compacted > 0 && figures.fragments > 0,
         "{figures:?}"
     );
 }
 
-/// Judges all watches; returns what the store must still know.
+/// Checks all watches, and returns the past states that the store must still hold.
 fn verdict(
     world: &World,
     watches: &[Watched],
@@ -98,7 +98,7 @@ fn verdict(
     let oldest = compacted.last().copied().unwrap_or(2);
     let kept = [oldest, u64::midpoint(oldest, last), last];
     let writes = std::mem::take(&mut *writes);
-    // It is judged by itself first: it can only be compared to the writes if it has everything.
+    // The witness receives every event, so its trace can be matched with the writes.
     let history = History::explained(&watches[0].trace, writes, last, &kept)?;
     let mut log = history.log;
     log.compacted = compacted;
@@ -109,14 +109,17 @@ fn verdict(
         };
         judge(&log, &watch.trace, complete).map_err(|violation| violation.to_string())?;
         if !watch.is_done(last) {
-            return Err(format!("{} got all, and is not told", watch.trace.name));
+            return Err(format!(
+                "{} received every event, but no progress up to the last revision",
+                watch.trace.name
+            ));
         }
     }
     Ok(history.states.into_iter().collect())
 }
 
-/// Asks the store what it held at a revision.
-async fn recall(client: &Client, revision: Revision, model: &Model) {
+/// Reads the store at a past revision, and compares.
+async fn check_state(client: &Client, revision: Revision, model: &Model) {
     let request = RangeRequest {
         key: "\0".into(),
         range_end: "\0".into(),
@@ -127,11 +130,11 @@ async fn recall(client: &Client, revision: Revision, model: &Model) {
     let found = found.into_inner().kvs;
     assert!(
         found.iter().eq(model.keys.values()),
-        "at revision {revision} it is said to have held {found:?}"
+        "the store at revision {revision}: {found:?}"
     );
 }
 
-/// Writes one thing after the other.
+/// One writer: sends one write after the other.
 async fn write(world: Arc<World>, writer: u64) {
     let mut rng = Rng::new(100 + writer);
     let mut client = Client::connect(&world.address).await;
@@ -143,7 +146,7 @@ async fn write(world: Arc<World>, writer: u64) {
             let request = LeaseGrantRequest { ttl: 5000, id: 0 };
             match client.lease().lease_grant(request).await {
                 Ok(granted) => lease = granted.into_inner().id,
-                Err(status) => client = lost(&world, &status).await,
+                Err(status) => client = reconnect(&world, &status).await,
             }
             continue;
         }
@@ -156,13 +159,13 @@ async fn write(world: Arc<World>, writer: u64) {
             Ok(revision) => world.answered(write, revision),
             Err(status) => {
                 world.unanswered(write);
-                client = lost(&world, &status).await;
+                client = reconnect(&world, &status).await;
             }
         }
     }
 }
 
-/// Compacts up to something that the witness has, now and then.
+/// Compacts now and then, up to a revision that the witness has received.
 async fn compact(world: Arc<World>) {
     let mut rng = Rng::new(99);
     let mut client = Client::connect(&world.address).await;
@@ -180,19 +183,22 @@ async fn compact(world: Arc<World>) {
             physical: rng.below(2) == 0,
         };
         if let Err(status) = client.kv().compact(request).await {
-            client = lost(&world, &status).await;
+            client = reconnect(&world, &status).await;
         }
     }
 }
 
-/// Connects again, where the connection is what failed.
-async fn lost(world: &World, status: &Status) -> Client {
-    let lost = [
+/// Connects again if the connection failed. Panics on any other error.
+async fn reconnect(world: &World, status: &Status) -> Client {
+    let connection_lost = [
         Code::Unavailable,
         Code::Unknown,
         Code::Internal,
         Code::Cancelled,
     ];
-    assert!(lost.contains(&status.code()), "refused: {status}");
+    assert!(
+        connection_lost.contains(&status.code()),
+        "refused: {status}"
+    );
     Client::connect(&world.address).await
 }

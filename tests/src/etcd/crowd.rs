@@ -1,7 +1,7 @@
 //! Thousands of watch streams, and clients among them that do not read.
 //!
-//! The same is written twice: once for readers alone, and once with the others beside them. Every
-//! stream is judged; those that did not read too, once they do.
+//! The same writes run twice: with readers only, and with clients beside them that do not read. Every
+//! stream is checked, including those that did not read, once they do.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,47 +15,47 @@ use kvwatch_etcd::wire::mvccpb::KeyValue;
 use tokio::task::JoinSet;
 
 use super::event::{seen, text};
-use super::{Client, Standalone, WatchStream};
+use super::{Client, ServerProcess, WatchStream};
 use crate::HANG;
 use crate::judge::{Complete, assert_kept};
 use crate::record::{Item, Log, Trace};
 use crate::want::Want;
 
-/// How many read, and on how many connections.
+/// The number of readers, and of their connections.
 const READERS: usize = 2000;
 const CONNECTIONS: usize = 20;
 
-/// How many do not, each on a connection of its own, and how many watches each of them has: if all
-/// that they leave lying waited in memory, it would be half a gigabyte.
+/// The number of clients that do not read, each on a connection of its own, and the watches of each. If
+/// all their events waited in memory, these would take half a gigabyte.
 const SILENT: usize = 20;
 const WATCHES: i64 = 100;
 
-/// How much is written: with [`READERS`], a million events.
+/// The writes: with [`READERS`], a million events.
 const WRITES: u64 = 100;
 const KEYS: u64 = 5;
 const VALUE: usize = 512;
 
-/// What a round came to.
+/// The results of a round.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
-    /// From the first write until every reader had the last one.
+    /// The time from the first write until every reader has the last event.
     pub time: Duration,
-    /// What the readers received, all together.
+    /// The events that all readers received.
     pub delivered: usize,
-    /// The server's memory at most, in bytes.
+    /// The server's peak memory in bytes.
     pub peak: u64,
 }
 
-/// Both rounds.
+/// The results of both rounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
-    /// The server's memory in bytes before there was any stream.
-    pub before: u64,
-    /// With readers alone.
+    /// The server's memory in bytes before the first stream.
+    pub initial: u64,
+    /// With readers only.
     pub alone: Round,
-    /// With clients beside them that do not read.
+    /// With clients beside the readers that do not read.
     pub beside: Round,
-    /// The server's memory once all streams are gone.
+    /// The server's memory in bytes after the last stream.
     pub after: u64,
 }
 
@@ -73,61 +73,61 @@ impl fmt::Display for Report {
             alone.delivered, beside.delivered
         )?;
         let [first, second] = [alone, beside].map(|round| round.time.as_millis());
-        writeln!(f, "until all had all  {first:>6} ms   {second} ms")?;
+        writeln!(f, "until all events   {first:>6} ms   {second} ms")?;
         let [first, second] = [alone, beside].map(|round| megabytes(round.peak));
         writeln!(f, "server at its peak {first:>6} MB   {second} MB")?;
-        let [before, after] = [self.before, self.after].map(megabytes);
+        let [initial, after] = [self.initial, self.after].map(megabytes);
         write!(
             f,
-            "before there were any {before} MB, when all are gone {after} MB"
+            "before the first stream {initial} MB, after the last {after} MB"
         )
     }
 }
 
-/// Runs both rounds against a server that has just been started.
+/// Runs both rounds against a new server.
 ///
 /// # Panics
 /// If a promise is broken.
-pub async fn crowd(server: &Standalone) -> Report {
+pub async fn crowd(server: &ServerProcess) -> Report {
     let client = Client::connect(server.address()).await;
-    // Its connection counts too, once it has had an answer.
+    // This connection is counted among the server's descriptors once it has an answer.
     client.revision().await.expect("an answer");
-    let before = memory(server, "VmRSS");
+    let initial = memory(server, "VmRSS");
     let descriptors = descriptors(server);
     let alone = round(server, &client, 0).await;
     let beside = round(server, &client, SILENT).await;
-    let gone = Instant::now();
+    let streams_dropped = Instant::now();
     while self::descriptors(server) > descriptors {
         assert!(
-            gone.elapsed() < HANG,
-            "the server keeps connections that are gone"
+            streams_dropped.elapsed() < HANG,
+            "the server keeps closed connections"
         );
         tokio::task::yield_now().await;
     }
     Report {
-        before,
+        initial,
         alone,
         beside,
         after: memory(server, "VmRSS"),
     }
 }
 
-async fn round(server: &Standalone, client: &Client, silent: usize) -> Round {
-    let forget_peak = std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5");
-    forget_peak.expect("it was started here");
+async fn round(server: &ServerProcess, client: &Client, silent: usize) -> Round {
+    let reset_peak = std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5");
+    reset_peak.expect("it was started here");
     let key = format!("beside {silent}");
-    let now = client.revision().await.expect("an answer").cast_unsigned();
-    let log = Arc::new(log(&key, now + 1));
+    let current = client.revision().await.expect("an answer").cast_unsigned();
+    let log = Arc::new(log(&key, current + 1));
     let mut idle = Vec::new();
     for _ in 0..silent {
         let client = Client::connect(server.address()).await;
-        idle.push(open(&client, &key, WATCHES).await);
+        idle.push(open_stream(&client, &key, WATCHES).await);
     }
     let mut readers = JoinSet::new();
     for _ in 0..CONNECTIONS {
         let client = Client::connect(server.address()).await;
         for _ in 0..READERS / CONNECTIONS {
-            let stream = open(&client, &key, 1).await;
+            let stream = open_stream(&client, &key, 1).await;
             readers.spawn(read(stream, Arc::clone(&log), key.clone(), 1));
         }
     }
@@ -172,7 +172,7 @@ fn write(key: &str, revision: Revision) -> TxnRequest {
     }
 }
 
-/// What will be written, from this revision on.
+/// The writes of a round, from this revision on.
 fn log(key: &str, first: Revision) -> Log {
     let write = |version: u64| {
         let kv = KeyValue {
@@ -191,13 +191,13 @@ fn log(key: &str, first: Revision) -> Log {
     }
 }
 
-/// A stream with so many watches of the keys, which all begin before anything is written.
-async fn open(client: &Client, key: &str, watches: i64) -> WatchStream {
+/// Opens a stream with a number of watches of the keys, all of which start before the first write.
+async fn open_stream(client: &Client, key: &str, watches: i64) -> WatchStream {
     let mut stream = client.watch().await.expect("a stream");
     for watch_id in 1..=watches {
         stream.create(WatchCreateRequest {
             key: format!("{key}/").into(),
-            // The character behind '/'.
+            // '0' follows '/'.
             range_end: format!("{key}0").into(),
             watch_id,
             ..WatchCreateRequest::default()
@@ -210,21 +210,21 @@ async fn open(client: &Client, key: &str, watches: i64) -> WatchStream {
     stream
 }
 
-/// Reads until each watch has the last revision, and judges them; returns how many events came.
+/// Reads until each watch has the last revision, checks the watches, and returns the number of events.
 async fn read(mut stream: WatchStream, log: Arc<Log>, key: String, watches: i64) -> usize {
     let last = log.last();
     let mut traces: BTreeMap<i64, Trace> = (1..=watches)
         .map(|id| (id, trace(&key, id, log.transactions[0].0)))
         .collect();
-    let mut open = watches;
-    while open > 0 {
+    let mut unfinished = watches;
+    while unfinished > 0 {
         let response = stream.next().await.expect("a response");
         assert!(!response.canceled, "{response:?}");
         let trace = traces.get_mut(&response.watch_id).expect("its id");
         let events = response.events.into_iter();
         let batch: Vec<_> = events.map(|event| seen(event, false)).collect();
         if batch.last().is_some_and(|event| event.revision == last) {
-            open -= 1;
+            unfinished -= 1;
         }
         trace.items.push(Item::Batch(batch));
     }
@@ -247,8 +247,8 @@ fn trace(key: &str, id: i64, start: Revision) -> Trace {
     }
 }
 
-/// One of the figures, in bytes, that Linux has of the server's memory.
-fn memory(server: &Standalone, figure: &str) -> u64 {
+/// A figure of the server's memory from Linux, in bytes.
+fn memory(server: &ServerProcess, figure: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()));
     let status = status.expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix(figure));
@@ -257,8 +257,8 @@ fn memory(server: &Standalone, figure: &str) -> u64 {
     1024 * kilobytes.parse::<u64>().expect("a number")
 }
 
-/// How many files and connections the server has open.
-fn descriptors(server: &Standalone) -> usize {
-    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid()));
-    open.expect("it runs").count()
+/// The number of the server's open files and connections.
+fn descriptors(server: &ServerProcess) -> usize {
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.pid()));
+    descriptors.expect("it runs").count()
 }

@@ -1,4 +1,4 @@
-//! etcd's events as the judge knows events.
+//! etcd's events in the form that the checker compares.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -8,10 +8,10 @@ use kvwatch_etcd::wire::mvccpb::{Event, KeyValue, event::EventType};
 
 use crate::record::Seen;
 
-/// How much of a value is shown whole.
+/// Bytes of a value that are shown; the rest is shown as a hash.
 const SHOWN: usize = 24;
 
-/// All that a key's value comes with, to be compared and to be read in reports.
+/// A key's value with its revisions, version and lease, as text to compare and to report.
 pub(crate) fn text(kv: &KeyValue) -> Bytes {
     let shown = &kv.value[..kv.value.len().min(SHOWN)];
     let mut value = String::from_utf8_lossy(shown).into_owned();
@@ -30,14 +30,14 @@ pub(crate) fn text(kv: &KeyValue) -> Bytes {
     format!("{value} (create {create} mod {modified} version {version} lease {lease})").into()
 }
 
-/// What an event says, of a watch that did or did not ask for previous values.
+/// Converts an event of a watch that does or does not request previous values.
 pub(crate) fn seen(event: Event, with_prev: bool) -> Seen {
     let kv = event.kv.expect("every event has a key");
     let delete = event.r#type == i32::from(EventType::Delete);
     let created = !delete && kv.create_revision == kv.mod_revision;
     let prev = match event.prev_kv {
         Some(prev) => PrevValue::Value(text(&prev)),
-        // On the wire an unknown one is left out as well as one that never was.
+        // The wire omits an unknown previous value as it omits an absent one.
         None if with_prev && created => PrevValue::Absent,
         None => PrevValue::Unavailable,
     };

@@ -1,4 +1,4 @@
-//! Seeded sequences of calls, such as clients make and such as they should not.
+//! Seeded sequences of calls, valid and invalid ones.
 
 use bytes::Bytes;
 use kvwatch_etcd::wire::etcdserverpb::compare::TargetUnion;
@@ -27,23 +27,23 @@ pub enum Step {
     Grant(LeaseGrantRequest),
     /// Lease.LeaseRevoke
     Revoke(i64),
-    /// Lease.LeaseKeepAlive, one
+    /// Lease.LeaseKeepAlive, a single one
     KeepAlive(i64),
     /// Lease.LeaseTimeToLive
     TimeToLive(LeaseTimeToLiveRequest),
     /// Lease.LeaseLeases
     Leases,
-    /// A create on the sequence's watch stream
+    /// A create request on the sequence's watch stream
     Watch(WatchCreateRequest),
-    /// A cancel on it
+    /// A cancel request on that stream
     Cancel(i64),
 }
 
-/// Draws the calls of one sequence.
+/// Generates the calls of one sequence.
 #[derive(Debug)]
 pub struct Generator {
     rng: Rng,
-    /// The present revision: calls name revisions about it.
+    /// The current revision. Calls name revisions near it.
     pub revision: i64,
 }
 
@@ -59,7 +59,7 @@ impl Generator {
         }
     }
 
-    /// One time in so many.
+    /// True once in `times` times.
     fn one_in(&mut self, times: u64) -> bool {
         self.rng.below(times) == 0
     }
@@ -68,7 +68,7 @@ impl Generator {
         all[self.rng.below(all.len() as u64) as usize]
     }
 
-    /// Rarely none at all, which most calls refuse.
+    /// A key; rarely the empty one, which most calls refuse.
     fn key(&mut self) -> Bytes {
         let from = if self.one_in(40) { 0 } else { 1 };
         Bytes::from_static(self.pick(&KEYS[from..]).as_bytes())
@@ -90,7 +90,7 @@ impl Generator {
         self.pick(&[0, 0, 0, 0, 11, 12, 13, -5])
     }
 
-    /// Near the present: past, present, future; 0 for none.
+    /// A revision near the current one: past, current or future; or 0 for none.
     fn near(&mut self) -> i64 {
         match self.rng.below(8) {
             0..4 => 0,
@@ -100,7 +100,7 @@ impl Generator {
         }
     }
 
-    /// Most sequences begin with a call or none that must not come while watches are open.
+    /// The first call of some sequences: a compaction, which must not happen while there are watches.
     pub fn first(&mut self) -> Option<Step> {
         if !self.one_in(4) {
             return None;

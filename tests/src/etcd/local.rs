@@ -1,4 +1,4 @@
-//! The services in the test's own process, over a store of the example.
+//! The services in the test's own process, over the server's store.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tonic::transport::server::TcpIncoming;
 
 use super::Client;
 
-/// A server in this process; it ends when it is dropped.
+/// A server in this process, which ends when it is dropped.
 #[derive(Debug)]
 pub struct Local {
     /// The store that is served.
@@ -24,10 +24,10 @@ pub struct Local {
 }
 
 impl Local {
-    /// Starts one with so many events in memory, set up by `configure`.
+    /// Starts a server that keeps `history` events in memory, configured by `configure`.
     ///
     /// # Panics
-    /// If it does not start.
+    /// If the server does not start.
     pub async fn start(
         history: usize,
         configure: impl FnOnce(EtcdBuilder<Store>) -> EtcdBuilder<Store>,
@@ -62,7 +62,7 @@ impl Local {
         self.store.hub()
     }
 
-    /// Another connection.
+    /// Opens another connection.
     pub async fn client(&self) -> Client {
         Client::connect(&self.address).await
     }

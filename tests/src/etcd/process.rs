@@ -1,4 +1,4 @@
-//! Servers as processes of their own, which end with the test.
+//! Servers as processes, which end with the test.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -8,13 +8,13 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// A free port of this moment.
+/// A port that is free now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("its address").port()
 }
 
-/// A folder in memory where there is one: a real etcd's syncs take most of a comparison.
+/// A folder in memory if possible: etcd's syncs to disk would take most of a comparison's time.
 fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
@@ -24,9 +24,9 @@ fn scratch() -> TempDir {
     }
 }
 
-/// The example `standalone`, running.
+/// A running `kvwatch-server`.
 #[derive(Debug)]
-pub struct Standalone {
+pub struct ServerProcess {
     program: PathBuf,
     arguments: Vec<String>,
     folder: TempDir,
@@ -34,11 +34,11 @@ pub struct Standalone {
     child: Child,
 }
 
-impl Standalone {
-    /// Starts `program`, which is the tests' `env!("CARGO_BIN_EXE_server")`.
+impl ServerProcess {
+    /// Starts `program`, the test's `env!("CARGO_BIN_EXE_server")`.
     ///
     /// # Panics
-    /// If it does not start.
+    /// If the server does not start.
     #[must_use]
     pub fn start(program: &str, arguments: &[&str]) -> Self {
         let folder = scratch();
@@ -54,28 +54,28 @@ impl Standalone {
         }
     }
 
-    /// Where it listens, also after a restart.
+    /// The address of the server, which a restart keeps.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Its process.
+    /// The id of the process.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Kills it as SIGKILL does.
+    /// Sends SIGKILL.
     ///
     /// # Panics
-    /// If it is not there to be killed.
+    /// If the process cannot be killed.
     pub fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it was started here");
     }
 
-    /// Starts it again, in the same place.
+    /// Starts the server again, on the same folder and address.
     pub fn restart(&mut self) {
         let (child, _) = spawn(
             &self.program,
@@ -87,7 +87,7 @@ impl Standalone {
     }
 }
 
-impl Drop for Standalone {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -107,23 +107,23 @@ fn spawn(program: &Path, folder: &Path, listen: &str, arguments: &[String]) -> (
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).expect("text");
     let address = line.trim().strip_prefix("listening on ");
-    let address = address.unwrap_or_else(|| panic!("it said {line:?}"));
+    let address = address.unwrap_or_else(|| panic!("the server printed {line:?}"));
     (child, address.to_owned())
 }
 
-/// A real etcd, running.
+/// A running etcd.
 #[derive(Debug)]
-pub struct Real {
+pub struct EtcdProcess {
     address: String,
     child: Child,
     _folder: TempDir,
 }
 
-impl Real {
-    /// Starts one.
+impl EtcdProcess {
+    /// Starts etcd.
     ///
     /// # Panics
-    /// If there is none on this machine: it is in Debian's package `etcd-server`.
+    /// If etcd is not installed. Debian's package is `etcd-server`.
     #[must_use]
     pub fn start() -> Self {
         let folder = scratch();
@@ -144,7 +144,7 @@ impl Real {
             .stderr(log)
             .spawn();
         let child = child.unwrap_or_else(|error| {
-            panic!("this test needs a real etcd: apt-get install etcd-server ({error})")
+            panic!("this test needs etcd: apt-get install etcd-server ({error})")
         });
         Self {
             address,
@@ -153,53 +153,53 @@ impl Real {
         }
     }
 
-    /// Where it listens.
+    /// The address of the server.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 }
 
-impl Drop for Real {
+impl Drop for EtcdProcess {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// etcd's own client, for one server.
+/// etcd's command-line client, for one server.
 #[derive(Clone, Debug)]
 pub struct Etcdctl {
     address: String,
-    before: Vec<String>,
+    options: Vec<String>,
 }
 
 impl Etcdctl {
-    /// For the server at this address.
+    /// A client of the server at this address.
     #[must_use]
     pub fn new(address: &str) -> Self {
         Self {
             address: address.to_owned(),
-            before: Vec::new(),
+            options: Vec::new(),
         }
     }
 
-    /// With these arguments before every command.
+    /// Adds arguments in front of every command.
     #[must_use]
     pub fn with(mut self, arguments: &[&str]) -> Self {
-        self.before
+        self.options
             .extend(arguments.iter().map(|&text| text.to_owned()));
         self
     }
 
-    /// A command, not yet started.
+    /// A command that is not started yet.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("etcdctl");
         command
             .env("ETCDCTL_API", "3")
             .arg(format!("--endpoints={}", self.address))
-            .args(&self.before)
+            .args(&self.options)
             .args(arguments);
         command
     }
@@ -207,7 +207,7 @@ impl Etcdctl {
     /// Runs a command to its end.
     ///
     /// # Panics
-    /// If there is no etcdctl on this machine: it is in Debian's package `etcd-client`.
+    /// If etcdctl is not installed. Debian's package is `etcd-client`.
     #[must_use]
     pub fn output(&self, arguments: &[&str]) -> Output {
         self.command(arguments)
@@ -215,10 +215,10 @@ impl Etcdctl {
             .unwrap_or_else(|error| missing(&error))
     }
 
-    /// What a command prints.
+    /// The output of a command.
     ///
     /// # Panics
-    /// If it fails.
+    /// If the command fails.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
@@ -227,10 +227,10 @@ impl Etcdctl {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// What a command that must fail says.
+    /// The error output of a command.
     ///
     /// # Panics
-    /// If it does not fail.
+    /// If the command succeeds.
     #[must_use]
     pub fn fail(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
@@ -238,10 +238,10 @@ impl Etcdctl {
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
-    /// Runs a command with this text as its input.
+    /// The output of a command with this input.
     ///
     /// # Panics
-    /// If it cannot be run.
+    /// If the command cannot be run.
     #[must_use]
     pub fn feed(&self, arguments: &[&str], input: &str) -> String {
         use std::io::Write;

@@ -1,4 +1,4 @@
-//! A client that watches, over every restart of the server, and resumes where it was.
+//! A client that watches across restarts of the server, and resumes its watches.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,22 +9,22 @@ use kvwatch_etcd::wire::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use super::super::event::seen;
 use super::super::{Client, WatchStream};
 use super::world::World;
-use super::write::{ROOMS, key};
+use super::write::{PREFIXES, key};
 use crate::record::{Item, Trace};
 use crate::want::Want;
 use crate::{HANG, Rng};
 
-/// After so many milliseconds of silence a client asks for progress.
-const PATIENCE: u64 = 20;
+/// Milliseconds of silence after which a client requests progress.
+const SILENCE_MILLIS: u64 = 20;
 
-/// What a client does between two responses.
+/// How a client reads its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
-    Quick,
-    /// Reads only what is many revisions old.
+    Fast,
+    /// Stays many revisions behind.
     Slow,
     /// Drops its connection after a few responses.
-    Hasty,
+    Dropping,
 }
 
 /// One client: a stream of watches.
@@ -36,7 +36,7 @@ pub(super) struct Follower {
     pub(super) figures: Figures,
 }
 
-/// What happened to a client, or to all.
+/// Counts of one client, or of all.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Figures {
     pub(super) events: usize,
@@ -48,7 +48,7 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// Adds another client's.
+    /// Adds the counts of another client.
     pub(super) fn add(&mut self, other: &Self) {
         self.events += other.events;
         self.streams += other.streams;
@@ -63,25 +63,25 @@ impl Figures {
 pub(super) struct Watched {
     request: WatchCreateRequest,
     pub(super) trace: Trace,
-    /// It knows everything up to here; `None` before it was created for the first time.
-    known: Option<Revision>,
-    /// It was created on the present stream.
-    begun: bool,
-    /// The fragments of a revision so far.
+    /// The client has every event up to here. `None` before the watch was first created.
+    synced: Option<Revision>,
+    /// Whether the watch was created on the current stream.
+    created: bool,
+    /// The fragments of the current revision so far.
     parts: Vec<crate::record::Seen>,
-    /// Whether it goes on behind what was compacted.
+    /// Whether the client creates the watch again when it is cancelled as compacted.
     resumes: bool,
     pub(super) over: bool,
 }
 
 impl Follower {
-    /// The first of all sees everything, from the beginning.
+    /// The follower of number 0 is the witness: it watches everything from the start.
     pub(super) fn new(world: &Arc<World>, number: u64) -> Self {
         let mut rng = Rng::new(number + 1);
         let manner = match number % 3 {
-            0 => Manner::Quick,
+            0 => Manner::Fast,
             1 => Manner::Slow,
-            _ => Manner::Hasty,
+            _ => Manner::Dropping,
         };
         let watches = match number {
             0 => vec![Watched::witness()],
@@ -102,9 +102,9 @@ impl Follower {
         }
     }
 
-    /// Follows until all watches are over or know the last revision, or hear nothing any more.
+    /// Follows until all watches are over or synced up to the last revision, or the server is silent.
     pub(super) async fn follow(mut self) -> (Vec<Watched>, Figures) {
-        while !self.is_done() && self.heard_lately() {
+        while !self.is_done() && self.may_receive() {
             let client = Client::connect(&self.world.address).await;
             let Ok(mut stream) = client.watch().await else {
                 continue;
@@ -120,33 +120,33 @@ impl Follower {
         last.is_some_and(|last| self.watches.iter().all(|watch| watch.is_done(last)))
     }
 
-    /// A server that says nothing for so long after the last write will not say it.
-    fn heard_lately(&self) -> bool {
+    /// Whether the server may still have something to send: not long after the last write.
+    fn may_receive(&self) -> bool {
         self.world
             .ended()
             .is_none_or(|ended| ended.elapsed() < HANG / 2)
     }
 
-    /// Reads one stream until it breaks, or is dropped, or nothing more is wanted.
+    /// Reads one stream until it breaks, the client drops it, or the client is done.
     async fn read(&mut self, stream: &mut WatchStream) {
-        for (at, watch) in self.watches.iter_mut().enumerate() {
+        for (index, watch) in self.watches.iter_mut().enumerate() {
             if !watch.over {
-                stream.create(watch.resumed(at));
+                stream.create(watch.resumed(index));
             }
         }
-        let mut left = match self.manner {
-            Manner::Hasty => self.rng.below(60),
-            Manner::Quick | Manner::Slow => u64::MAX,
+        let mut responses = match self.manner {
+            Manner::Dropping => self.rng.below(60),
+            Manner::Fast | Manner::Slow => u64::MAX,
         };
-        while left > 0 && !self.is_done() && self.heard_lately() {
-            left -= 1;
+        while responses > 0 && !self.is_done() && self.may_receive() {
+            responses -= 1;
             if self.manner == Manner::Slow && self.rng.below(8) == 0 {
                 self.world.wait_for_more(100 + self.rng.below(1500)).await;
             }
             if self.rng.below(50) == 0 {
                 stream.progress();
             }
-            match stream.next_within(PATIENCE).await {
+            match stream.next_within(SILENCE_MILLIS).await {
                 Ok(Some(response)) => self.take(stream, response),
                 Ok(None) => stream.progress(),
                 Err(_) => return,
@@ -157,20 +157,20 @@ impl Follower {
     fn take(&mut self, stream: &WatchStream, response: WatchResponse) {
         if response.watch_id == -1 {
             assert!(!response.created, "refused: {response:?}");
-            let begun = self.watches.iter_mut().filter(|watch| watch.begun);
-            begun.for_each(|watch| watch.progressed(revision(&response)));
+            let created = self.watches.iter_mut().filter(|watch| watch.created);
+            created.for_each(|watch| watch.progressed(revision(&response)));
             self.figures.progress += 1;
             return;
         }
-        let at = usize::try_from(response.watch_id - 1).expect("an id that was asked for");
-        let watch = &mut self.watches[at];
+        let index = usize::try_from(response.watch_id - 1).expect("an id of ours");
+        let watch = &mut self.watches[index];
         if response.created {
-            watch.created(revision(&response));
+            watch.confirm(revision(&response));
         } else if response.canceled {
             self.figures.compacted += 1;
             watch.compacted(response.compact_revision, &self.world.compactions());
             if !watch.over {
-                stream.create(watch.resumed(at));
+                stream.create(watch.resumed(index));
             }
         } else if response.events.is_empty() {
             self.figures.progress += 1;
@@ -179,14 +179,14 @@ impl Follower {
             self.figures.events += response.events.len();
             self.figures.fragments += usize::from(response.fragment);
             self.figures.unknown += watch.events(response);
-            if at == 0 && watch.trace.name == WITNESS {
-                self.world.witness(watch.known.unwrap_or(0));
+            if index == 0 && watch.trace.name == WITNESS {
+                self.world.witness(watch.synced.unwrap_or(0));
             }
         }
     }
 }
 
-/// The name of who sees everything.
+/// The name of the watch of everything.
 const WITNESS: &str = "the witness";
 
 fn revision(response: &WatchResponse) -> Revision {
@@ -221,7 +221,7 @@ impl Watched {
         let start = match rng.below(3) {
             0 => None,
             1 => Some(1),
-            // What is yet to be written.
+            // A revision in the future, mostly.
             _ => Some(written + rng.below(200)),
         };
         let resumes = rng.below(4) > 0;
@@ -234,10 +234,10 @@ impl Watched {
 
     fn new(request: WatchCreateRequest, trace: Trace) -> Self {
         Self {
-            known: trace.asked.map(|start| start - 1),
+            synced: trace.asked.map(|start| start - 1),
             request,
             trace,
-            begun: false,
+            created: false,
             parts: Vec::new(),
             resumes: true,
             over: false,
@@ -245,33 +245,33 @@ impl Watched {
     }
 
     pub(super) fn is_done(&self, last: Revision) -> bool {
-        self.over || (self.begun && self.known >= Some(last))
+        self.over || (self.created && self.synced >= Some(last))
     }
 
-    /// The request by which it goes on, on a new stream or behind what was compacted.
-    fn resumed(&mut self, at: usize) -> WatchCreateRequest {
-        // A client that lost its connection between fragments asks for all of the revision again.
+    /// The request that resumes the watch, on a new stream or after a compaction.
+    fn resumed(&mut self, index: usize) -> WatchCreateRequest {
+        // A client that lost its connection between fragments requests the whole revision again.
         self.parts.clear();
-        self.begun = false;
-        let start = self.known.map_or(0, |known| known + 1);
+        self.created = false;
+        let start = self.synced.map_or(0, |synced| synced + 1);
         WatchCreateRequest {
-            watch_id: at as i64 + 1,
+            watch_id: index as i64 + 1,
             start_revision: start.cast_signed(),
             ..self.request.clone()
         }
     }
 
-    fn created(&mut self, now: Revision) {
-        self.begun = true;
-        if self.known.is_none() {
-            self.known = Some(now);
-            self.trace.start = now + 1;
+    fn confirm(&mut self, current: Revision) {
+        self.created = true;
+        if self.synced.is_none() {
+            self.synced = Some(current);
+            self.trace.start = current + 1;
         }
     }
 
     fn reached(&mut self, revision: Revision) {
         self.trace.items.push(Item::Progress(revision));
-        self.known = self.known.max(Some(revision));
+        self.synced = self.synced.max(Some(revision));
     }
 
     fn progressed(&mut self, revision: Revision) {
@@ -280,9 +280,9 @@ impl Watched {
         self.reached(revision);
     }
 
-    /// Returns how many previous values were not known.
+    /// Returns the number of unavailable previous values.
     fn events(&mut self, response: WatchResponse) -> usize {
-        let before = self.parts.len();
+        let earlier = self.parts.len();
         let with_prev = self.request.prev_kv;
         let events = response.events.into_iter();
         self.parts
@@ -290,7 +290,7 @@ impl Watched {
         let unknown = |event: &&crate::record::Seen| {
             with_prev && event.prev == kvwatch::PrevValue::Unavailable
         };
-        let unknown = self.parts[before..].iter().filter(unknown).count();
+        let unknown = self.parts[earlier..].iter().filter(unknown).count();
         if !response.fragment {
             let parts = std::mem::take(&mut self.parts);
             let last = parts.last().map_or(0, |event| event.revision);
@@ -302,13 +302,13 @@ impl Watched {
 
     fn compacted(&mut self, oldest: i64, compactions: &BTreeSet<Revision>) {
         let oldest = oldest.cast_unsigned();
-        let from = self.known.map_or(self.trace.start, |known| known + 1);
-        let to = oldest.saturating_sub(1);
-        self.trace.items.push(Item::Lagged(Lagged { from, to }));
+        let first = self.synced.map_or(self.trace.start, |synced| synced + 1);
+        let last = oldest.saturating_sub(1);
+        self.trace.items.push(Item::Lagged(Lagged { first, last }));
         let floor = compactions.last().copied().unwrap_or(0);
         self.trace.floors.push(floor);
-        self.known = Some(to);
-        self.begun = false;
+        self.synced = Some(last);
+        self.created = false;
         self.over = !self.resumes;
     }
 }
@@ -333,7 +333,7 @@ fn trace(name: String, want: Want, request: &WatchCreateRequest, start: Option<R
 fn want(rng: &mut Rng) -> Want {
     match rng.below(6) {
         0 | 1 => Want::Exact(key(rng).into()),
-        2 => Want::Prefix(format!("k{}/", rng.below(ROOMS)).into()),
+        2 => Want::Prefix(format!("k{}/", rng.below(PREFIXES)).into()),
         3 => {
             let (a, b) = (key(rng), key(rng));
             let end = format!("{}\0", a.clone().max(b.clone()));
@@ -344,7 +344,7 @@ fn want(rng: &mut Rng) -> Want {
     }
 }
 
-/// A want as etcd's clients say it.
+/// The selector as a request.
 fn keys(want: &Want) -> WatchCreateRequest {
     let (key, range_end) = match want.clone() {
         Want::Exact(key) => (key, Vec::new()),

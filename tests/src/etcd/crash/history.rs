@@ -1,4 +1,4 @@
-//! What was committed, as far as the witness and the answers of the writes say the same.
+//! The history of a run: the witness's events, matched with the writes.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use super::world::Writes;
 use super::write::Model;
 use crate::record::{Item, Log, Seen, Trace};
 
-/// The log, and what the store held at some revisions.
+/// The log, and the store's state at some revisions.
 pub(super) struct History {
     pub(super) log: Log,
     pub(super) states: BTreeMap<Revision, Model>,
 }
 
 impl History {
-    /// Explains each revision by a write: the one that was answered with it, or else one without
-    /// an answer that would have done just that. Every value is unique, so it is the one. Holds
-    /// fast what the store held at the revisions in `kept`.
+    /// Matches each revision with a write: the one whose answer has the revision, or one without an
+    /// answer that has exactly the revision's effect. Values are unique, so the match is. Keeps the
+    /// store's state at the revisions in `kept`.
     pub(super) fn explained(
         witness: &Trace,
         mut writes: Writes,
@@ -48,15 +48,14 @@ impl History {
                     let changes = model.run(&write, revision.cast_signed());
                     if !same(&changes, &events) {
                         return Err(format!(
-                            "revision {revision} was answered to {write:?}: {changes:?}\n\
-                             and the witness got {events:?}"
+                            "revision {revision} is the answer to {write:?}: {changes:?}\n\
+                             and the witness received {events:?}"
                         ));
                     }
                     changes
                 }
-                None => open(&mut model, &mut writes, revision, &events).ok_or_else(|| {
-                    format!("revision {revision} is none that was asked for: {events:?}")
-                })?,
+                None => match_unanswered(&mut model, &mut writes, revision, &events)
+                    .ok_or_else(|| format!("revision {revision} matches no write: {events:?}"))?,
             };
             log.transactions.push((revision, changes));
             if kept.contains(&revision) {
@@ -72,18 +71,19 @@ fn same(changes: &[Change], events: &[Seen]) -> bool {
     changes.len() == events.len() && changes.iter().zip(events).all(is)
 }
 
-fn open(
+/// Finds the write without an answer that has these events as its effect, and applies it.
+fn match_unanswered(
     model: &mut Model,
     writes: &mut Writes,
     revision: Revision,
     events: &[Seen],
 ) -> Option<Vec<Change>> {
-    for at in 0..writes.open.len() {
-        let mut then = model.clone();
-        let changes = then.run(&writes.open[at], revision.cast_signed());
+    for index in 0..writes.unanswered.len() {
+        let mut next = model.clone();
+        let changes = next.run(&writes.unanswered[index], revision.cast_signed());
         if !changes.is_empty() && same(&changes, events) {
-            writes.open.remove(at);
-            *model = then;
+            writes.unanswered.remove(index);
+            *model = next;
             return Some(changes);
         }
     }

@@ -1,4 +1,4 @@
-//! What all clients of one run know of each other.
+//! The state that all clients of one run share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -14,29 +14,30 @@ use crate::HANG;
 pub(super) struct World {
     pub(super) address: String,
     state: Sender<State>,
-    /// Up to where compactions were asked for: before they were.
+    /// The requested compactions, added before each request.
     compactions: Mutex<BTreeSet<Revision>>,
     pub(super) writes: Mutex<Writes>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many writes were answered.
+    /// The number of answered writes.
     answered: u64,
-    /// How far the witness is.
+    /// The last revision that the witness received.
     written: Revision,
     stopping: bool,
-    /// The last revision, once there are no more writes, and since when.
+    /// The last revision, once there are no more writes, and when that was.
     last: Option<(Revision, Instant)>,
 }
 
-/// What was asked for.
+/// The writes of a run.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
-    /// What was answered, by its revision.
+    /// Answered writes, by revision.
     pub(super) answered: BTreeMap<Revision, Write>,
-    /// What was not, and what was said to have a revision that another has.
-    pub(super) open: Vec<Write>,
+    /// Writes without an answer.
+    pub(super) unanswered: Vec<Write>,
+    /// Writes whose answer has another write's revision.
     pub(super) twice: Vec<(Revision, Write)>,
 }
 
@@ -56,7 +57,7 @@ impl World {
         drop(waited.expect("the world holds the sender"));
     }
 
-    /// Until so many more writes are answered.
+    /// Waits until `more` further writes are answered.
     pub(super) async fn wait_for_answers(&self, more: u64) {
         let due = self.state.borrow().answered + more;
         let answers = self.wait(|state| state.answered >= due);
@@ -64,7 +65,7 @@ impl World {
         waited.expect("writes are answered");
     }
 
-    /// Until there are so many more revisions, or no more writes.
+    /// Waits for `more` further revisions, or the end of the writes.
     pub(super) async fn wait_for_more(&self, more: u64) {
         let due = self.written() + more;
         self.wait(|state| state.written >= due || state.stopping)
@@ -79,7 +80,7 @@ impl World {
         self.state.borrow().stopping
     }
 
-    /// No more writes: this is the last revision.
+    /// Ends the writes. `last` is the last revision.
     pub(super) fn end(&self, last: Revision) {
         self.state
             .send_modify(|state| state.last = Some((last, Instant::now())));
@@ -101,7 +102,7 @@ impl World {
         self.state.send_modify(|state| state.written = revision);
     }
 
-    /// A write was answered: its revision, if it changed anything.
+    /// Adds an answered write, with its revision if it changed anything.
     pub(super) fn answered(&self, write: Write, revision: Option<i64>) {
         if let Some(revision) = revision {
             let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,10 +114,10 @@ impl World {
         self.state.send_modify(|state| state.answered += 1);
     }
 
-    /// Nobody knows whether it happened.
+    /// Adds a write without an answer, which may have happened or not.
     pub(super) fn unanswered(&self, write: Write) {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-        writes.open.push(write);
+        writes.unanswered.push(write);
     }
 
     pub(super) fn compacting(&self, revision: Revision) {

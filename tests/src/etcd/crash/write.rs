@@ -1,4 +1,4 @@
-//! What clients write, and what that does to a store: worked out the slow and obvious way.
+//! The writes of the clients, and a naive model of their effect on a store.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,24 +19,24 @@ use super::super::Client;
 use super::super::event::text;
 use crate::Rng;
 
-/// The first halves of the keys, and the second halves.
-pub(super) const ROOMS: u64 = 4;
-pub(super) const SEATS: u64 = 8;
+/// The numbers of prefixes, and of keys under each.
+pub(super) const PREFIXES: u64 = 4;
+pub(super) const KEYS: u64 = 8;
 
-/// So many keys with so many bytes each: with the values before them, more than a message holds.
+/// A large write: together with the previous values, more bytes than one response holds.
 const LARGE: u64 = 5;
 const LARGE_BYTES: usize = 170_000;
 
-/// One write, with a revision of its own if it changes anything.
+/// A write. It has a revision of its own if it changes anything.
 #[derive(Clone, Debug)]
 pub(super) enum Write {
-    /// The first steps if there is no guard or this key exists, else the others.
+    /// Runs `then` if there is no guard or the guard's key exists, otherwise `otherwise`.
     Steps {
         guard: Option<String>,
         then: Vec<Step>,
         otherwise: Vec<Step>,
     },
-    /// The end of a lease, and of the keys attached to it.
+    /// Revokes a lease, which deletes the attached keys.
     Revoke(i64),
 }
 
@@ -47,18 +47,18 @@ pub(super) enum Step {
         value: String,
         lease: i64,
     },
-    /// One key, or all below `end`.
+    /// Deletes one key, or all from `key` up to `end`.
     Delete { key: String, end: String },
 }
 
 pub(super) fn key(rng: &mut Rng) -> String {
-    format!("k{}/{}", rng.below(ROOMS), rng.below(SEATS))
+    format!("k{}/{}", rng.below(PREFIXES), rng.below(KEYS))
 }
 
 impl Write {
-    /// Any but a revoke; every put in it has a value that no other write has.
+    /// Any write except a revoke. The values of its puts are unique.
     pub(super) fn random(rng: &mut Rng, unique: &str, lease: i64) -> Self {
-        // Long enough for a client that does not read to keep the server waiting soon.
+        // Long enough that a client that does not read soon blocks its stream.
         let unique = &format!("{unique} {}", "x".repeat(rng.below(2000) as usize));
         match rng.below(12) {
             0..6 => Self::plain(Step::Put {
@@ -71,9 +71,9 @@ impl Write {
                 end: String::new(),
             }),
             7 => {
-                let room = rng.below(ROOMS);
-                // The character behind '/'.
-                let (key, end) = (format!("k{room}/"), format!("k{room}0"));
+                let prefix = rng.below(PREFIXES);
+                // '0' follows '/'.
+                let (key, end) = (format!("k{prefix}/"), format!("k{prefix}0"));
                 Self::plain(Step::Delete { key, end })
             }
             _ => Self::Steps {
@@ -105,17 +105,17 @@ impl Write {
         }
     }
 
-    /// Has it done; returns its revision, if it changed anything.
+    /// Sends the write, and returns its revision if it changed anything.
     pub(super) async fn send(&self, client: &Client) -> Result<Option<i64>, Status> {
         let (header, changed) = match self {
             Self::Revoke(id) => {
-                let before = client.revision().await?;
+                let previous = client.revision().await?;
                 let request = LeaseRevokeRequest { id: *id };
                 let response = client.lease().lease_revoke(request).await?.into_inner();
-                // Whether it had keys is not said. It was asked in vain if others wrote meanwhile:
-                // then nobody knows, as if it had not been answered.
-                let after = revision(response.header);
-                return match after - before {
+                // The answer does not say whether the lease had keys. If the revision changed, that may
+                // be another client's write, so the write counts as unanswered.
+                let current = revision(response.header);
+                return match current - previous {
                     0 => Ok(None),
                     _ => Err(Status::unknown("whether it changed anything is not known")),
                 };
@@ -167,12 +167,12 @@ fn revision(header: Option<ResponseHeader>) -> i64 {
     header.expect("every answer has one").revision
 }
 
-/// On keys that are all different.
+/// Steps on distinct keys.
 fn steps(rng: &mut Rng, unique: &str) -> Vec<Step> {
-    let (room, seat) = (rng.below(ROOMS), rng.below(SEATS));
+    let (prefix, first) = (rng.below(PREFIXES), rng.below(KEYS));
     let count = 1 + rng.below(4);
     let step = |nth| {
-        let key = format!("k{room}/{}", (seat + nth) % SEATS);
+        let key = format!("k{prefix}/{}", (first + nth) % KEYS);
         if rng.below(4) == 0 {
             let end = String::new();
             return Step::Delete { key, end };
@@ -197,7 +197,7 @@ fn exists(key: &str) -> Compare {
 }
 
 impl fmt::Debug for Step {
-    /// With as much of a value as names it.
+    /// Shows the start of a value, which is enough to identify it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Put { key, value, lease } => write!(f, "put {key} {value:.24} lease {lease}"),
@@ -224,14 +224,14 @@ impl Step {
     }
 }
 
-/// Every key that there is.
+/// The keys of a store.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     pub(super) keys: BTreeMap<Bytes, KeyValue>,
 }
 
 impl Model {
-    /// Does a write under this revision; returns its changes, as watches are to see them.
+    /// Applies a write under this revision, and returns its changes as watches should receive them.
     pub(super) fn run(&mut self, write: &Write, revision: i64) -> Vec<Change> {
         match write {
             Write::Revoke(lease) => self.delete(|kv| kv.lease == *lease),
@@ -273,11 +273,11 @@ impl Model {
     }
 
     fn delete(&mut self, which: impl Fn(&KeyValue) -> bool) -> Vec<Change> {
-        let gone = self.keys.values().filter(|kv| which(kv));
+        let deleted = self.keys.values().filter(|kv| which(kv));
         let change = |kv: &KeyValue| {
             Change::delete(kv.key.clone()).with_prev_value(PrevValue::Value(text(kv)))
         };
-        let changes = gone.map(change).collect();
+        let changes = deleted.map(change).collect();
         self.keys.retain(|_, kv| !which(kv));
         changes
     }
