@@ -1,5 +1,5 @@
-//! `cargo bench [-- WORKLOAD... --rounds N --out DIR --quick --peer NAME]`: kvwatch beside the peers
-//! that this workspace builds. The same program as the binary `bench`.
+//! `cargo bench [-- WORKLOAD... --rounds N --out DIR --quick --peer NAME]`: kvwatch beside the
+//! peers that this workspace builds. The same program as the binary `bench`.
 
 use std::process::ExitCode;
 

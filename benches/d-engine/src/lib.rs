@@ -69,8 +69,8 @@ impl Peer for DEngine {
         (Sender(events), Registry(registry))
     }
 
-    /// d-engine's index is private. This is a table of the same kind with the same look-ups: one for
-    /// the key, and one for each prefix of the key that ends with `/`.
+    /// d-engine's index is private. This is a table of the same kind with the same look-ups: one
+    /// for the key, and one for each prefix of the key that ends with `/`.
     fn prefix_lookup(&self, _setup: &Setup, prefixes: &[Bytes], keys: &[Bytes]) -> Option<f64> {
         let table: DashMap<Bytes, Vec<u64>, RandomState> = DashMap::default();
         for (id, prefix) in (0..).zip(prefixes) {

@@ -1,6 +1,6 @@
 //! The structure of kvwatch without matching: events go by value through a crossbeam channel to a
-//! thread, which collects all waiting events into one shared segment and sends the segment through a
-//! flume channel.
+//! thread, which collects all waiting events into one shared segment and sends the segment through
+//! a flume channel.
 
 use std::sync::Arc;
 use std::thread;

@@ -1,5 +1,6 @@
-//! sled's `watch_prefix`. A publish is a write to the store, and thus far slower than with the other
-//! peers. It shows the cost of a watch that is built into a store instead of a separate layer.
+//! sled's `watch_prefix`. A publish is a write to the store, and thus far slower than with the
+//! other peers. It shows the cost of a watch that is built into a store instead of a separate
+//! layer.
 
 use std::fmt;
 use std::pin::Pin;

@@ -10,7 +10,7 @@ use crate::row::{RowSpec, Unit};
 const GOALS: [(usize, f64); 4] = [(1000, 5.0), (10_000, 5.0), (100_000, 3.5), (1_000_000, 2.5)];
 
 /// Only this number of keys is measured for peers whose cost grows with every watcher.
-const FEW: usize = 1000;
+const LINEAR_PEERS_KEYS: usize = 1000;
 
 pub(super) fn groups(scale: Scale) -> Vec<Group> {
     let counts = GOALS.map(|goal| goal.0);
@@ -32,7 +32,7 @@ pub(super) fn groups(scale: Scale) -> Vec<Group> {
                 .beside([D_ENGINE])
                 .at_least(factor, &[D_ENGINE])
                 .plot("One watcher a key: publish, dispatch and drain", watchers);
-            if watchers == FEW {
+            if watchers == LINEAR_PEERS_KEYS {
                 for linear in [BROADCAST, SLED] {
                     group = group.case(linear, linear, job(20_000, false));
                     row = row.beside([linear]);
