@@ -1,6 +1,6 @@
-//! A TCP server whose settings follow a prefix of a store: changed while clients talk to it, and
-//! checked to reach every connection. `--help` says more; `src/config_reload.rs` has the whole of
-//! it.
+//! A TCP server whose settings follow a prefix of a store. They change while clients are connected,
+//! and the program checks that each change reaches every connection. `--help` lists the options;
+//! the program is in `src/config_reload.rs`.
 
 use std::process::ExitCode;
 

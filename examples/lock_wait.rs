@@ -1,5 +1,5 @@
-//! Locks over a watched store: threads wait, with deadlines, for the deletion of one key. `--help`
-//! says more; `src/lock_wait.rs` has the whole of it.
+//! Locks in a watched store: threads wait, with deadlines, for the deletion of a key. `--help`
+//! lists the options; the program is in `src/lock_wait.rs`.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! The main job in one run: a small store on redb, fed with the history of a git repository, and
-//! watched in every way. `--help` says more; `src/quickstart.rs` has the whole of it.
+//! A small store on redb, loaded with the history of a git repository, and watched in every way.
+//! `--help` lists the options; the program is in `src/quickstart.rs`.
 
 use std::process::ExitCode;
 

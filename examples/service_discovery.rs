@@ -1,5 +1,5 @@
-//! Servers that come, go and crash, and a client that finds out from a watched store, under smol.
-//! `--help` says more; `src/service_discovery.rs` has the whole of it.
+//! Servers that start, stop and crash, and a client that finds them through a watched store, on
+//! smol. `--help` lists the options; the program is in `src/service_discovery.rs`.
 
 use std::process::ExitCode;
 

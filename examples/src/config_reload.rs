@@ -1,14 +1,14 @@
-//! A running server whose settings come from a mirror of `config/`, changed while clients talk to
-//! it.
+//! A server that reads its settings from a mirror of the prefix `config/`. The settings change
+//! while clients are connected.
 //!
 //! ```text
 //!   Store::commit ─▶ redb ─▶ publish ─▶ MirrorDriver (a task) ─▶ Mirror
 //!        │                                                        │ a view for each request
-//!        └─ its revision ─▶ Mirror::wait_for ─▶ ask ─▶ clients ◀─▶ server (a task a connection)
+//!        └─ its revision ─▶ Mirror::wait_for ─▶ request ─▶ clients ◀─▶ server (a task for each)
 //! ```
 //!
-//! The store commits and waits on the main thread; the mirror's driver, the server and the clients
-//! run in tokio.
+//! The main thread commits to the store and waits. The mirror's driver, the server and the clients
+//! are tokio tasks.
 
 mod client;
 mod server;
@@ -27,25 +27,26 @@ use tokio::task::JoinHandle;
 
 use crate::store::Store;
 use crate::{AnyError, Folder};
-use client::{Client, talk};
+use client::{Client, send_requests};
 use server::{Current, serve};
 
-/// Where the settings are.
+/// The prefix of the settings' keys.
 const PREFIX: &str = "config/";
 /// Events that the engine keeps in memory.
 const HISTORY: usize = 1024;
-/// Everything here takes milliseconds; what takes longer than this is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Every wait here takes milliseconds; one that takes this long has failed.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs a TCP server whose settings follow the prefix config/ of a store, changes them while
-/// clients talk to it, and checks that each change reaches every connection that is open, whole.
+/// clients are connected, and checks that each change reaches every open connection as a whole.
 ///
-/// The settings: config/greeting and config/signature are texts, config/limit says how many
-/// requests a connection may make. The server keeps the last valid ones.
+/// config/greeting and config/signature are texts. config/limit is the maximum number of requests
+/// on a connection. If a setting is invalid, the server keeps the last valid settings.
 #[derive(Debug, Parser)]
 #[command(name = "config_reload")]
 pub struct Args {
-    /// How many clients talk all the time, and how many are asked after each change
+    /// The number of clients that send requests continuously, and of clients that send one after
+    /// each change
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub clients: u16,
     /// How many times greeting and signature are changed together
@@ -54,21 +55,21 @@ pub struct Args {
     /// The port to listen on, on the loopback address; a free one if not given
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub port: u16,
-    /// Where the store is, and stays; a temporary folder if not given
+    /// The store's folder, which is kept; a temporary folder if not given
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
 
-/// Runs it all, and writes what happens to `out`.
+/// Runs the example, and writes a report to `out`.
 ///
 /// # Errors
-/// If the port or the store cannot be used, or a client saw something else than it should have.
+/// If the port cannot be used, the store fails, or a client receives an unexpected answer.
 pub fn run(args: &Args, out: &mut impl Write) -> Result<(), AnyError> {
     let folder = Folder::open(args.data.as_deref())?;
     let store = Store::open(&folder.file("config_reload.redb"), HISTORY)?;
     let runtime = Runtime::new()?;
 
-    // Watched first and read then, by the driver: nothing that is committed in between is missed.
+    // The driver watches first and then reads, so that it misses no commit in between.
     let reader = store.reader();
     let (mirror, mut driver) = Mirror::watch(&store.hub(), Selector::prefix(PREFIX), reader)?;
     let driving = runtime.spawn(async move { driver.run_async().await });
@@ -82,32 +83,35 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), AnyError> {
     let serving = runtime.spawn(serve(listener, current.clone()));
     writeln!(out, "listening on port {}", address.port())?;
 
-    let mut show = Show {
+    let mut demo = Demo {
         runtime: &runtime,
         store,
         mirror,
         clients: Vec::new(),
     };
-    // Numbers from 0 are there before the first client.
-    show.commit(numbered(0))?;
-    let talking = show.connect(address, args.clients)?;
-    show.change_while_they_talk(args.changes, out)?;
-    let answers = runtime.block_on(stop(talking))?;
-    writeln!(out, "{answers} answers meanwhile, each of one change")?;
-    show.other_settings(&current, out)?;
+    // The settings exist before the first client connects.
+    demo.commit(numbered(0))?;
+    let busy = demo.connect(address, args.clients)?;
+    demo.change_while_clients_are_busy(args.changes, out)?;
+    let answers = runtime.block_on(stop(busy))?;
+    writeln!(
+        out,
+        "{answers} answers meanwhile, each from a single revision"
+    )?;
+    demo.other_settings(&current, out)?;
 
-    // Everything published is applied, and then the driver ends; the state stays readable.
-    show.store.shut_down()?;
+    // The driver applies everything published and then ends. The mirror stays readable.
+    demo.store.shut_down()?;
     let end = runtime.block_on(driving)??;
     if end != EndReason::ShutDown {
-        return Err(format!("the mirror should have ended with the store: {end}").into());
+        return Err(format!("the mirror did not end with the store, but: {end}").into());
     }
     serving.abort();
     writeln!(out, "every client saw every change")?;
     Ok(())
 }
 
-/// Two settings that belong together.
+/// Settings in which greeting and signature have the same number.
 fn numbered(number: u32) -> Vec<Change> {
     vec![
         Change::put("config/greeting", format!("Hello {number}")),
@@ -116,74 +120,74 @@ fn numbered(number: u32) -> Vec<Change> {
     ]
 }
 
-/// Clients that talk until they are told to stop; each returns how many answers it got.
-struct Talking {
+/// Clients that send requests until `stop` is true. Each returns its number of answers.
+struct BusyClients {
     stop: tokio::sync::watch::Sender<bool>,
     clients: Vec<JoinHandle<Result<u64, AnyError>>>,
 }
 
-async fn stop(talking: Talking) -> Result<u64, AnyError> {
-    talking.stop.send_replace(true);
+async fn stop(busy: BusyClients) -> Result<u64, AnyError> {
+    busy.stop.send_replace(true);
     let mut answers = 0;
-    for client in talking.clients {
+    for client in busy.clients {
         answers += client.await??;
     }
     Ok(answers)
 }
 
-/// The store, its mirror, and clients that were there before each change.
-struct Show<'a> {
+/// The store, its mirror, and clients that stay connected over all changes.
+struct Demo<'a> {
     runtime: &'a Runtime,
     store: Store,
     mirror: Mirror,
     clients: Vec<Client>,
 }
 
-impl Show<'_> {
-    /// Commits these changes, and waits until the server has them.
+impl Demo<'_> {
+    /// Commits the changes, and waits until the server's mirror has applied them.
     fn commit(&mut self, changes: Vec<Change>) -> Result<(), AnyError> {
         let revision = self.store.commit(changes, "", true)?;
-        self.mirror.wait_for(revision, PATIENCE)?;
+        self.mirror.wait_for(revision, TIMEOUT)?;
         Ok(())
     }
 
-    fn connect(&mut self, address: SocketAddr, count: u16) -> Result<Talking, AnyError> {
+    fn connect(&mut self, address: SocketAddr, count: u16) -> Result<BusyClients, AnyError> {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let mut clients = Vec::new();
         for _ in 0..count {
             let client = self.runtime.block_on(Client::connect(address))?;
-            clients.push(self.runtime.spawn(talk(client, stopped.clone())));
+            clients.push(self.runtime.spawn(send_requests(client, stopped.clone())));
             let client = self.runtime.block_on(Client::connect(address))?;
             self.clients.push(client);
         }
-        Ok(Talking { stop, clients })
+        Ok(BusyClients { stop, clients })
     }
 
-    /// Asks every client that was there before; the answer must be this.
+    /// Sends a request from every client, and checks the answers.
     fn expect(&mut self, expected: &str) -> Result<(), AnyError> {
         for client in &mut self.clients {
-            let answer = self.runtime.block_on(client.ask("you"))?;
+            let answer = self.runtime.block_on(client.request("you"))?;
             if answer.as_deref() != Some(expected) {
-                return Err(format!("a client got {answer:?} and not {expected:?}").into());
+                return Err(format!("a client received {answer:?} instead of {expected:?}").into());
             }
         }
         Ok(())
     }
 
-    fn change_while_they_talk(
+    fn change_while_clients_are_busy(
         &mut self,
         changes: u32,
         out: &mut impl Write,
     ) -> Result<(), AnyError> {
         for number in 1..=changes {
             self.commit(numbered(number))?;
-            // No new connection, and no waiting beyond that for the revision.
+            // The connections are old, and the only wait was for the revision.
             self.expect(&format!("Hello {number}, you! -- server {number}"))?;
         }
         let clients = self.clients.len();
         writeln!(
             out,
-            "{changes} changes, each seen at once by {clients} clients that were there before"
+            "{changes} changes, each seen at once by {clients} clients on their old connections"
         )?;
         Ok(())
     }
@@ -201,25 +205,26 @@ impl Show<'_> {
             Change::put("config/limit", "many"),
         ])?;
         self.expect_prefix("Welcome, you!")?;
-        let refused = current.refused().ok_or("the bad setting was accepted")?;
-        writeln!(out, "the server keeps its settings: {refused}")?;
+        let error = current.error().ok_or("the bad setting was accepted")?;
+        writeln!(out, "the server keeps its settings: {error}")?;
 
         self.commit(vec![Change::put("config/limit", "1")])?;
         self.expect("no more than 1 requests on one connection")?;
-        writeln!(out, "config/limit closes connections that have had enough")?;
+        writeln!(out, "config/limit closes connections that reach it")?;
         Ok(())
     }
 
-    /// Asks every client; their answers must start so. Returns the last one.
+    /// Sends a request from every client, and checks the start of the answers. Returns the last
+    /// one.
     fn expect_prefix(&mut self, expected: &str) -> Result<String, AnyError> {
         let mut last = String::new();
         for client in &mut self.clients {
             last = self
                 .runtime
-                .block_on(client.ask("you"))?
+                .block_on(client.request("you"))?
                 .unwrap_or_default();
             if !last.starts_with(expected) {
-                return Err(format!("a client got {last:?} and not {expected:?}").into());
+                return Err(format!("a client received {last:?} instead of {expected:?}").into());
             }
         }
         Ok(last)

@@ -1,4 +1,4 @@
-//! Where changes come from: the history of a git repository, or a file of JSON lines.
+//! The sources of changes: the history of a git repository, or a file of JSON lines.
 
 mod git;
 mod lines;
@@ -12,69 +12,73 @@ use std::path::PathBuf;
 
 use kvwatch::Change;
 
-/// What is committed at once.
+/// Changes that are committed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
-    /// Names it within its input, so that a later run can go on behind it.
+    /// Identifies the transaction within its input, so that a later run can continue after it.
     pub position: String,
-    /// In order; there may be none.
+    /// In order, and possibly empty.
     pub changes: Vec<Change>,
 }
 
-/// Why there is no input. Each says what would help.
+/// Why the input cannot be read. Each message says what the user can do.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InputError {
-    /// git cannot be run.
+    /// Running git failed.
     NoGit(io::Error),
     /// There is no git repository, or no commit in it.
     NoRepository {
-        /// Where it was looked for.
+        /// The folder that was searched.
         dir: PathBuf,
-        /// What git says.
-        said: String,
+        /// git's error message.
+        message: String,
     },
-    /// git failed in the middle, or said something unheard of.
+    /// git failed while it printed the log, or its output cannot be parsed.
     Git(String),
-    /// What was loaded last time is not part of this input.
+    /// The input does not contain the transaction that was loaded last.
     OtherInput {
-        /// The position that was reached last time.
+        /// The position of the last loaded transaction.
         position: String,
     },
     /// The file cannot be read.
     File {
-        /// Which.
+        /// The file's path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// A line of the file is no change.
+    /// A line of the file is not a change.
     Line {
-        /// Of which file.
+        /// The file's path.
         path: PathBuf,
-        /// Counted from 1.
+        /// The line's number, from 1 on.
         line: usize,
-        /// What is wrong, and what would be right.
-        what: String,
+        /// What is wrong, and what is expected.
+        message: String,
     },
 }
 
-const INSTEAD: &str = "give a file of changes instead, such as the one that comes with this \
-                       example: --changes examples/sample.jsonl";
+/// How to run without git.
+const WITHOUT_GIT: &str = "read a file of changes instead, such as the sample of this example: \
+                           --changes examples/sample.jsonl";
 
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoGit(error) => {
-                write!(f, "git cannot be run ({error}): install it, or {INSTEAD}")
+                write!(
+                    f,
+                    "git cannot be run ({error}): install it, or {WITHOUT_GIT}"
+                )
             }
-            Self::NoRepository { dir, said } => write!(
+            Self::NoRepository { dir, message } => write!(
                 f,
-                "{} is not in a git repository with a commit ({said}): name one with --repo, or \
-                 {INSTEAD}",
+                "{} is not in a git repository with a commit ({message}): name one with --repo, or \
+                 {WITHOUT_GIT}",
                 dir.display()
             ),
-            Self::Git(said) => write!(f, "git log failed ({said}): {INSTEAD}"),
+            Self::Git(message) => write!(f, "git log failed ({message}): {WITHOUT_GIT}"),
             Self::OtherInput { position } => write!(
                 f,
                 "the store was loaded up to {position}, which this input does not have: use the \
@@ -83,8 +87,12 @@ impl fmt::Display for InputError {
             Self::File { path, error } => {
                 write!(f, "{} cannot be read: {error}", path.display())
             }
-            Self::Line { path, line, what } => {
-                write!(f, "{}, line {line}: {what}", path.display())
+            Self::Line {
+                path,
+                line,
+                message,
+            } => {
+                write!(f, "{}, line {line}: {message}", path.display())
             }
         }
     }

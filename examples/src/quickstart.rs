@@ -1,4 +1,4 @@
-//! A store that is watched in every way while it is loaded, and a check of what the watchers got.
+//! Loads a store that is watched in every way, and checks what each watcher received.
 //!
 //! ```text
 //!   git log, or a file ─▶ Store::commit ─▶ redb ─▶ publish
@@ -7,7 +7,7 @@
 //!                                                     ├▶ everything
 //!                                                     ├▶ everything, in a tokio task
 //!                                                     ├▶ everything, in an async-std task
-//!                                                     ├▶ everything, slow: overflows and catches up
+//!                                                     ├▶ everything, slow: falls behind, catches up
 //!                                                     └▶ late: replays from a past revision
 //! ```
 
@@ -30,21 +30,22 @@ use check::{Outcome, check};
 use choice::choose;
 use following::{follow, follow_with_async_std, follow_with_tokio};
 
-/// Events that the engine keeps in memory: less than most inputs have, so that the late watcher
-/// reads the store's own log, and the slow one a part of it.
+/// Events that the engine keeps in memory. Most inputs have more, so that the late watcher reads
+/// the store's own log, and the slow watcher reads a part of it.
 const HISTORY: usize = 1024;
-/// How many events are queued ahead of the slow watcher.
+/// The queue capacity of the slow watcher, in events.
 const SLOW_QUEUE: usize = 8;
-/// Loading commits durably only so often: waiting for the disk each time would show the disk. A
-/// store that acknowledges writes to anybody would commit each of them durably.
+/// One in this many transactions is committed durably. Otherwise loading would mostly wait for the
+/// disk. A store that acknowledges writes to clients must commit each of them durably.
 const DURABLE_EVERY: usize = 1000;
 
-/// Loads a small key-value store on redb, watches it in every way, and checks what was watched.
+/// Loads a small key-value store on redb, watches it in every way, and checks what the watchers
+/// received.
 ///
-/// The input is the history of a git repository, by default the one around the current folder:
-/// one commit is one transaction (oldest first, along first parents), paths are keys, blob ids
-/// are values, and deletions are deletes. With --changes it is a file of JSON lines instead,
-/// {"tx":1,"put":"key","value":"text"} or {"tx":1,"delete":"key"}; neighbours with the same tx
+/// The input is the history of a git repository, by default the one that contains the current
+/// folder. One commit is one transaction (oldest first, along first parents), paths are keys, blob
+/// ids are values, and deletions are deletes. With --changes the input is a file of JSON lines,
+/// {"tx":1,"put":"key","value":"text"} or {"tx":1,"delete":"key"}; adjacent lines with the same tx
 /// are one transaction. A sample is in examples/sample.jsonl.
 #[derive(Debug, Default, Parser)]
 #[command(name = "quickstart")]
@@ -55,16 +56,16 @@ pub struct Args {
     /// A file of changes to read instead
     #[arg(long, value_name = "FILE", conflicts_with = "repo")]
     pub changes: Option<PathBuf>,
-    /// Load so many transactions at most
+    /// The maximum number of transactions to load
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub limit: usize,
-    /// Where the store is, and stays; a temporary folder if not given
+    /// The store's folder, which is kept; a temporary folder if not given
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The key to watch; the one that changes most if not given
+    /// The key to watch; the key that changes most often if not given
     #[arg(long)]
     pub key: Option<String>,
-    /// The prefix to watch; the folder that changes most if not given
+    /// The prefix to watch; the folder that changes most often if not given
     #[arg(long)]
     pub prefix: Option<String>,
 }
@@ -82,10 +83,10 @@ impl Args {
     }
 }
 
-/// Runs it all, and writes what happens to `out`.
+/// Runs the example, and writes a report to `out`.
 ///
 /// # Errors
-/// If there is no input, the store cannot be used, or a watcher did not get what it should have.
+/// If there is no input, the store fails, or a watcher did not receive what the store has.
 pub fn run(args: &Args, out: &mut impl Write) -> Result<(), AnyError> {
     let folder = Folder::open(args.data.as_deref())?;
     let store = Store::open(&folder.file("quickstart.redb"), HISTORY)?;
@@ -100,7 +101,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), AnyError> {
         )?,
         (Some(at), count) => writeln!(
             out,
-            "the store goes on behind revision {before} ({at}): {count} transactions are new"
+            "the store continues after revision {before} ({at}): {count} transactions are new"
         )?,
     }
 
@@ -116,14 +117,14 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), AnyError> {
         writeln!(out, "the store has the {count} files of commit {commit}")?;
     }
     if wrong > 0 {
-        return Err(format!("{wrong} watchers did not get what the store has").into());
+        return Err(format!("{wrong} watchers did not receive what the store has").into());
     }
-    writeln!(out, "every watcher got what the store has")?;
+    writeln!(out, "every watcher received what the store has")?;
     Ok(())
 }
 
-/// Loads the input with watchers on it, and shuts the store down; returns what each watcher got,
-/// and what was wrong.
+/// Loads the input while watchers receive, and shuts the store down. Returns what each watcher
+/// received, and the problems.
 fn watch_while_loading(
     args: &Args,
     mut store: Store,
@@ -139,14 +140,14 @@ fn watch_while_loading(
         "watching key {key:?}, prefix {prefix:?}, and everything"
     )?;
 
-    // These watch from now on: exactly what is published after these calls.
+    // These watchers receive exactly the events published after these calls.
     let prev_values = WatchOptions::new().prev_value(true);
     let key = hub.watch_with(Selector::exact(&key), prev_values)?;
     let prefix = hub.watch(Selector::prefix(&prefix))?;
     let everything = hub.watch(Selector::all())?;
     let (tokio, async_std) = (hub.watch(Selector::all())?, hub.watch(Selector::all())?);
-    let small = WatchOptions::new().capacity(SLOW_QUEUE);
-    let slow = hub.watch_with(Selector::all(), small)?;
+    let small_queue = WatchOptions::new().capacity(SLOW_QUEUE);
+    let slow = hub.watch_with(Selector::all(), small_queue)?;
     let mut threads = vec![
         ("key", thread::spawn(|| Ok(follow(key)?))),
         ("prefix", thread::spawn(|| Ok(follow(prefix)?))),
@@ -157,11 +158,11 @@ fn watch_while_loading(
             thread::spawn(|| follow_with_async_std(async_std)),
         ),
     ];
-    // The slow one does not look before half of it has been loaded.
-    let (waiting, half) = (hub.clone(), before + (last - before) / 2);
+    // The slow watcher receives nothing before half of the input is loaded.
+    let (slow_hub, half) = (hub.clone(), before + (last - before) / 2);
     let slow = move || {
-        // Where that never comes, there is an end to receive.
-        let _ = waiting.wait_for(half, Duration::from_secs(3600));
+        // If the store fails before that, the watcher ends with the reason.
+        let _ = slow_hub.wait_for(half, Duration::from_secs(3600));
         Ok(follow(slow)?)
     };
     threads.push(("slow", thread::spawn(slow)));
@@ -180,12 +181,13 @@ fn watch_while_loading(
          {DURABLE_EVERY} was on disk before the next"
     )?;
 
-    // The late one comes when all is done, and starts in the middle of all that ever was.
+    // The late watcher registers after everything is loaded, and replays from the middle of the
+    // log.
     let middle = WatchOptions::new().start_revision(last / 2 + 1);
     let late = hub.watch_with(Selector::all(), middle)?;
     threads.push(("late", thread::spawn(|| Ok(follow(late)?))));
 
-    // Everybody receives what was published, and then the end.
+    // Every watcher receives everything published, and then its end.
     store.shut_down()?;
     let mut outcomes = Vec::new();
     for (name, thread) in threads {
@@ -197,13 +199,13 @@ fn watch_while_loading(
     let statistics = hub.stats();
     writeln!(
         out,
-        "watchers fell behind {} times, and {} times one came from behind to the present",
+        "watchers fell behind {} times and caught up {} times",
         statistics.fell_behind, statistics.caught_up
     )?;
     Ok(outcomes)
 }
 
-/// Prints what each watcher got; returns how many got something else than they should have.
+/// Prints what each watcher received. Returns the number of watchers with a problem.
 fn report(outcomes: &[Outcome], out: &mut impl Write) -> Result<usize, AnyError> {
     writeln!(
         out,

@@ -1,4 +1,4 @@
-//! The server whose settings are changed, as a user meets it.
+//! The example config_reload, run as by its user.
 
 mod program;
 
@@ -6,14 +6,14 @@ use std::net::TcpListener;
 
 use kvwatch_examples::config_reload::run;
 
-/// Runs it with these arguments; returns what it printed, or the error.
+/// Runs the example with these arguments. Returns its output, or the error.
 fn config_reload(arguments: &[&str]) -> Result<String, String> {
     let program = &["config_reload"][..];
     program::output(&[program, arguments].concat(), run)
 }
 
 #[test]
-fn every_change_reaches_every_client() {
+fn changes_reach_every_connected_client() {
     let out = config_reload(&["--clients", "3", "--changes", "30"]).unwrap();
     assert!(out.contains("30 changes, each seen at once by 3 clients"));
     assert!(out.contains("the default is used: Welcome, you! -- server 30"));
@@ -22,7 +22,7 @@ fn every_change_reaches_every_client() {
 }
 
 #[test]
-fn it_goes_on_with_the_store_of_an_earlier_run() {
+fn second_run_uses_the_store_of_the_first() {
     let data = tempfile::tempdir().unwrap();
     let arguments = ["--changes", "3", "--data", data.path().to_str().unwrap()];
     for _ in 0..2 {
@@ -31,7 +31,7 @@ fn it_goes_on_with_the_store_of_an_earlier_run() {
 }
 
 #[test]
-fn bad_arguments_are_named() {
+fn invalid_arguments_are_named_in_the_error() {
     let none = config_reload(&["--clients", "0"]).unwrap_err();
     assert!(none.contains("1..=1000"), "{none}");
     let word = config_reload(&["--changes", "some"]).unwrap_err();

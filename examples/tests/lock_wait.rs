@@ -1,4 +1,4 @@
-//! The lock as a user meets it.
+//! The example lock_wait, run as by its user.
 
 mod program;
 
@@ -8,61 +8,61 @@ use std::time::{Duration, Instant};
 use kvwatch_examples::lock_wait::{LockError, Locks, run};
 use kvwatch_examples::store::Store;
 
-/// Runs it with these arguments; returns what it printed, or the error.
+/// Runs the example with these arguments. Returns its output, or the error.
 fn lock_wait(arguments: &[&str]) -> Result<String, String> {
     let program = &["lock_wait"][..];
     program::output(&[program, arguments].concat(), run)
 }
 
 #[test]
-fn workers_take_turns() {
-    let out = lock_wait(&["--workers", "8", "--turns", "10", "--hold", "0"]).unwrap();
+fn workers_get_the_lock_one_at_a_time() {
+    let out = lock_wait(&["--workers", "8", "--rounds", "10", "--hold", "0"]).unwrap();
     assert!(out.contains("80 turns, one at a time and in order; 0 tickets"));
 }
 
 #[test]
-fn who_gives_up_holds_up_nobody() {
-    let out = lock_wait(&["--workers", "3", "--patience", "1", "--hold", "30"]).unwrap();
+fn worker_that_times_out_does_not_block_the_others() {
+    let out = lock_wait(&["--workers", "3", "--timeout", "1", "--hold", "30"]).unwrap();
     assert!(out.contains("gave up"));
     assert!(!out.contains("; 0 tickets were given back unused"));
 }
 
 #[test]
-fn a_lock_is_waited_for_until_the_deadline_and_no_longer() {
+fn lock_waits_until_the_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let locks = Locks::new(Store::open(&dir.path().join("locks.redb"), 10).unwrap());
     let far = || Instant::now() + Duration::from_secs(60);
-    let held = locks.lock("a", far()).unwrap();
+    let guard = locks.lock("a", far()).unwrap();
     let soon = Instant::now() + Duration::from_millis(20);
     let refused = locks.lock("a", soon).unwrap_err();
     assert!(matches!(refused, LockError::Timeout { .. }), "{refused}");
     assert!(Instant::now() >= soon);
-    // Another lock is another line.
+    // Another lock is independent.
     drop(locks.lock("b", far()).unwrap());
     thread::scope(|scope| {
         let next = scope.spawn(|| locks.lock("a", far()).map(drop));
-        held.release().unwrap();
+        guard.release().unwrap();
         next.join().unwrap().unwrap();
     });
 }
 
 #[test]
-fn tickets_of_a_crashed_run_are_cleared() {
+fn tickets_of_a_crashed_run_are_deleted() {
     let data = tempfile::tempdir().unwrap();
     let locks = Locks::new(Store::open(&data.path().join("lock_wait.redb"), 10).unwrap());
-    let held = locks.lock("printer", Instant::now()).unwrap();
-    std::mem::forget(held);
+    let guard = locks.lock("printer", Instant::now()).unwrap();
+    std::mem::forget(guard);
     locks.into_store().shut_down().unwrap();
-    let arguments = ["--data", data.path().to_str().unwrap(), "--turns", "1"];
+    let arguments = ["--data", data.path().to_str().unwrap(), "--rounds", "1"];
     let out = lock_wait(&arguments).unwrap();
     assert!(out.contains("1 tickets of an earlier run"), "{out}");
     assert!(!lock_wait(&arguments).unwrap().contains("earlier run"));
 }
 
 #[test]
-fn bad_arguments_are_named() {
+fn invalid_arguments_are_named_in_the_error() {
     let none = lock_wait(&["--workers", "0"]).unwrap_err();
     assert!(none.contains("1..=1000"), "{none}");
-    let word = lock_wait(&["--patience", "much"]).unwrap_err();
-    assert!(word.contains("--patience"), "{word}");
+    let word = lock_wait(&["--timeout", "much"]).unwrap_err();
+    assert!(word.contains("--timeout"), "{word}");
 }

@@ -1,4 +1,4 @@
-//! The quickstart as a user meets it: on the sample, on a repository, and where there is none.
+//! The example quickstart, run as by its user: on the sample, on a repository, and without one.
 
 mod program;
 
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use kvwatch_examples::quickstart::run;
 
-/// Runs it with these arguments; returns what it printed, or the error.
+/// Runs the example with these arguments. Returns its output, or the error.
 fn quickstart(arguments: &[&str]) -> Result<String, String> {
     let program = &["quickstart"][..];
     program::output(&[program, arguments].concat(), run)
@@ -27,7 +27,7 @@ fn column(out: &str, watcher: &str, column: usize) -> u64 {
     field.parse().expect("a number")
 }
 
-/// A repository in a folder of its own, with git's identity set.
+/// A git repository in a temporary folder. Its commits have a fixed author.
 struct Repository(tempfile::TempDir);
 
 impl Repository {
@@ -58,9 +58,9 @@ impl Repository {
             ])
             .args(arguments)
             .output()
-            .expect("git is installed: make test sees to it");
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "git {arguments:?}: {said}");
+            .expect("git is installed, as make test ensures");
+        let message = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "git {arguments:?}: {message}");
     }
 
     fn commit(&self) {
@@ -74,7 +74,7 @@ impl Repository {
         ]);
     }
 
-    /// Renames, deletions, odd names, a link, an empty commit and a merge.
+    /// A history with renames, deletions, unusual names, a link, an empty commit and a merge.
     fn eventful() -> Self {
         let repository = Self::new();
         fs::create_dir(repository.file("d")).unwrap();
@@ -101,9 +101,9 @@ impl Repository {
 }
 
 #[test]
-fn the_sample_is_watched_and_checked() {
+fn watchers_of_the_sample_receive_what_the_store_has() {
     let out = quickstart(&["--changes", &sample()]).unwrap();
-    assert!(out.contains("every watcher got what the store has"));
+    assert!(out.contains("every watcher received what the store has"));
     let everything = column(&out, "everything", 1);
     assert_eq!(everything, 331);
     for other in ["tokio", "async-std", "slow"] {
@@ -119,7 +119,7 @@ fn the_sample_is_watched_and_checked() {
 }
 
 #[test]
-fn a_repository_is_watched_and_checked_against_its_files() {
+fn watchers_of_a_repository_receive_its_files() {
     let repository = Repository::eventful();
     let out = quickstart(&["--repo", repository.path()]).unwrap();
     assert!(out.contains("watching key b\"d/often\", prefix b\"d/\""));
@@ -130,7 +130,7 @@ fn a_repository_is_watched_and_checked_against_its_files() {
 }
 
 #[test]
-fn a_second_run_goes_on_where_the_first_one_stopped() {
+fn second_run_continues_after_the_first() {
     let repository = Repository::eventful();
     let data = tempfile::tempdir().unwrap();
     let arguments = [
@@ -141,24 +141,20 @@ fn a_second_run_goes_on_where_the_first_one_stopped() {
     ];
     quickstart(&[&arguments[..], &["--limit", "3"]].concat()).unwrap();
     let out = quickstart(&arguments).unwrap();
-    assert!(out.contains("goes on behind revision 3"));
+    assert!(out.contains("continues after revision 3"));
     assert!(out.contains("41 transactions are new"));
-    assert_eq!(
-        column(&out, "late", 4),
-        23,
-        "the middle of all that ever was"
-    );
+    assert_eq!(column(&out, "late", 4), 23, "from the middle of the log");
     let out = quickstart(&arguments).unwrap();
     assert!(out.contains("nothing to load"));
     assert_eq!(column(&out, "everything", 1), 0);
-    assert!(column(&out, "late", 1) > 0, "it replays all the same");
+    assert!(column(&out, "late", 1) > 0, "it replays without new events");
 
     let other = quickstart(&["--changes", &sample(), arguments[2], arguments[3]]).unwrap_err();
     assert!(other.contains("another --data folder"), "{other}");
 }
 
 #[test]
-fn without_a_repository_it_says_what_would_help() {
+fn missing_repository_error_names_alternatives() {
     let nowhere = tempfile::tempdir().unwrap();
     let error = quickstart(&["--repo", nowhere.path().to_str().unwrap()]).unwrap_err();
     assert!(error.contains("is not in a git repository"), "{error}");
@@ -171,7 +167,7 @@ fn without_a_repository_it_says_what_would_help() {
 }
 
 #[test]
-fn bad_arguments_and_files_are_named() {
+fn invalid_arguments_and_files_are_named_in_the_error() {
     let nowhere = tempfile::tempdir().unwrap();
     let file = nowhere.path().join("changes.jsonl");
     let path = file.to_str().unwrap();
@@ -190,7 +186,7 @@ fn bad_arguments_and_files_are_named() {
 }
 
 #[test]
-fn the_sample_named_in_messages_is_there() {
+fn sample_named_in_messages_exists() {
     assert!(Path::new(&sample()).is_file());
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).file_name().unwrap();
     assert_eq!(

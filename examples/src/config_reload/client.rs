@@ -1,4 +1,4 @@
-//! Clients of the server, and what they check.
+//! Clients of the server, which check its answers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,23 +26,26 @@ impl Client {
         Ok(Self { answers, requests })
     }
 
-    /// One request, and its answer; none if the server closed the connection.
-    pub(crate) async fn ask(&mut self, name: &str) -> io::Result<Option<String>> {
+    /// Sends a request and returns its answer, or `None` if the server closed the connection.
+    pub(crate) async fn request(&mut self, name: &str) -> io::Result<Option<String>> {
         let request = format!("{name}\n");
         self.requests.write_all(request.as_bytes()).await?;
         self.answers.next_line().await
     }
 }
 
-/// Asks until told to stop; greeting and signature must be of one change, and never of an earlier
-/// one than before. Returns how many answers there were.
-pub(crate) async fn talk(
+/// Sends requests until `stopped` is true. Greeting and signature of an answer must have the same
+/// number, and numbers must not decrease. Returns the number of answers.
+pub(crate) async fn send_requests(
     mut client: Client,
     stopped: watch::Receiver<bool>,
 ) -> Result<u64, AnyError> {
     let (mut answers, mut last) = (0, 0);
     while !*stopped.borrow() {
-        let answer = client.ask("me").await?.ok_or("the server hung up")?;
+        let answer = client
+            .request("me")
+            .await?
+            .ok_or("the server closed the connection")?;
         let number = number(&answer).ok_or_else(|| format!("mixed settings: {answer:?}"))?;
         if number < last {
             return Err(format!("settings went back from {last} to {number}").into());
@@ -53,7 +56,7 @@ pub(crate) async fn talk(
     Ok(answers)
 }
 
-/// The change that an answer comes from, if all of it does.
+/// The number in an answer, if greeting and signature agree on it.
 fn number(answer: &str) -> Option<u32> {
     let (greeting, signature) = answer.split_once(", me! -- server ")?;
     let number = greeting.strip_prefix("Hello ")?;
@@ -68,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mixed_answers_are_seen() {
+    fn answers_from_two_changes_are_detected() {
         assert_eq!(number("Hello 12, me! -- server 12"), Some(12));
         assert_eq!(number("Hello 12, me! -- server 13"), None);
         assert_eq!(number("Welcome, me! -- server 13"), None);

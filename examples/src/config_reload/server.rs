@@ -1,4 +1,4 @@
-//! A server of lines: a name comes in, a greeting goes out.
+//! A server that answers each line, a name, with a greeting.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,19 +10,19 @@ use tokio::task::JoinSet;
 
 use super::settings::{SettingError, Settings};
 
-/// The settings in force: those of the mirror's view, or the last valid ones. Cheap to clone.
+/// The current settings: those in the mirror's view, or the last valid ones. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Current {
     mirror: Mirror,
     parsed: Arc<Mutex<Parsed>>,
 }
 
-/// What was made of the view at a revision.
+/// The settings parsed from the view at a revision.
 #[derive(Debug, Default)]
 struct Parsed {
     revision: Revision,
     settings: Arc<Settings>,
-    refused: Option<SettingError>,
+    error: Option<SettingError>,
 }
 
 impl Current {
@@ -31,38 +31,38 @@ impl Current {
         Self { mirror, parsed }
     }
 
-    /// For one request: all of one revision.
+    /// The settings for one request, all from one revision.
     pub(crate) fn settings(&self) -> Arc<Settings> {
         let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
-        // Taken with the lock held, so that no older one comes after a newer one.
+        // The view is read under the lock, so that an older view never replaces a newer one.
         if let Some(view) = self.mirror.view()
             && view.revision() > parsed.revision
         {
             parsed.revision = view.revision();
-            match Settings::of(&view) {
+            match Settings::parse(&view) {
                 Ok(settings) => {
                     parsed.settings = Arc::new(settings);
-                    parsed.refused = None;
+                    parsed.error = None;
                 }
-                Err(refused) => parsed.refused = Some(refused),
+                Err(error) => parsed.error = Some(error),
             }
         }
         Arc::clone(&parsed.settings)
     }
 
-    /// Why the newest settings are not in force, if so.
-    pub(crate) fn refused(&self) -> Option<SettingError> {
+    /// The error in the newest settings, if they are invalid.
+    pub(crate) fn error(&self) -> Option<SettingError> {
         let parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
-        parsed.refused.clone()
+        parsed.error.clone()
     }
 }
 
-/// Serves every connection in a task of its own; they end with this.
+/// Serves every connection in a task of its own. Dropping this future ends the tasks.
 pub(crate) async fn serve(listener: TcpListener, current: Current) -> io::Result<()> {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await?;
-        // A client that goes away is its own matter.
+        // Errors of a connection concern only its client.
         while connections.try_join_next().is_some() {}
         connections.spawn(greet(stream, current.clone()));
     }

@@ -1,16 +1,16 @@
-//! What can be set, read from a view.
+//! The settings, parsed from a view.
 
 use std::error::Error;
 use std::fmt;
 
 use kvwatch::mirror::View;
 
-/// The server's settings, all of one revision.
+/// The server's settings, all from one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) greeting: String,
     pub(crate) signature: String,
-    /// Requests a connection.
+    /// The maximum number of requests on a connection.
     pub(crate) limit: u64,
 }
 
@@ -24,29 +24,33 @@ impl Default for Settings {
     }
 }
 
-/// A setting that does not say what it should.
+/// A setting with an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SettingError {
     key: &'static str,
     value: String,
-    wanted: &'static str,
+    expected: &'static str,
 }
 
 impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, value, wanted } = self;
-        write!(f, "{key} is {value:?} and must be {wanted}")
+        let Self {
+            key,
+            value,
+            expected,
+        } = self;
+        write!(f, "{key} is {value:?} and must be {expected}")
     }
 }
 
 impl Error for SettingError {}
 
 impl Settings {
-    /// The settings of a view: the default for each that it does not have.
+    /// Parses the settings in a view. A setting that it does not have gets its default.
     ///
     /// # Errors
-    /// If one of them is not what it must be.
-    pub(crate) fn of(view: &View) -> Result<Self, SettingError> {
+    /// If a value is invalid.
+    pub(crate) fn parse(view: &View) -> Result<Self, SettingError> {
         let mut settings = Self::default();
         if let Some(greeting) = text(view, "config/greeting")? {
             settings.greeting = greeting;
@@ -58,14 +62,14 @@ impl Settings {
             settings.limit = limit.parse().map_err(|_| SettingError {
                 key: "config/limit",
                 value: limit,
-                wanted: "a whole number",
+                expected: "a whole number",
             })?;
         }
         Ok(settings)
     }
 }
 
-/// One line of text.
+/// The value of a key, which must be one line of text.
 fn text(view: &View, key: &'static str) -> Result<Option<String>, SettingError> {
     let Some(value) = view.get(key) else {
         return Ok(None);
@@ -75,7 +79,7 @@ fn text(view: &View, key: &'static str) -> Result<Option<String>, SettingError> 
         _ => Err(SettingError {
             key,
             value: value.escape_ascii().to_string(),
-            wanted: "one line of text",
+            expected: "one line of text",
         }),
     }
 }
@@ -89,11 +93,11 @@ mod tests {
     fn settings(entries: &[(&'static str, &'static [u8])]) -> Result<Settings, String> {
         let mut snapshot = Snapshot::at(1);
         snapshot.extend(entries.iter().copied());
-        Settings::of(&snapshot.into_view()).map_err(|error| error.to_string())
+        Settings::parse(&snapshot.into_view()).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn what_is_not_set_is_the_default() {
+    fn missing_settings_have_their_default() {
         assert_eq!(settings(&[]), Ok(Settings::default()));
         let limited = settings(&[("config/limit", b"3"), ("config/other", b"\xff")]);
         let limit = 3;
@@ -107,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn invalid_setting_is_named_in_the_error() {
         let wrong = settings(&[("config/limit", b"-1")]).unwrap_err();
         assert_eq!(wrong, "config/limit is \"-1\" and must be a whole number");
         for bytes in [&b"\xff"[..], b"two\nlines"] {

@@ -1,8 +1,8 @@
-//! The history of a git repository: one commit a transaction, oldest first along the first
-//! parents, paths as keys, blob ids as values, deletions as deletes.
+//! The history of a git repository. Each commit is a transaction, oldest first along the first
+//! parents; paths are keys, blob ids are values, and deletions are deletes.
 //!
-//! Along the first parents alone each commit is compared with the one before it, so that applying
-//! them in order gives the files of the last.
+//! Along the first parents each commit is compared with the one before it. Applying the commits in
+//! order thus gives the files of the last one.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use kvwatch::Change;
 
 use super::{InputError, Transaction};
 
-/// Comes before each commit's id: no raw entry starts with it.
+/// The byte before each commit's id. No raw entry starts with it.
 const COMMIT: u8 = 1;
 
 /// A repository to read from.
@@ -27,7 +27,7 @@ pub struct Git<'a> {
 impl Git<'_> {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("git");
-        // What the user has configured must not change what is read.
+        // Overrides the user's configuration, which would change the output.
         command
             .arg("-C")
             .arg(self.dir)
@@ -36,7 +36,7 @@ impl Git<'_> {
         command
     }
 
-    /// What git prints, if it succeeds.
+    /// Runs git. Returns its output, or the first line of its error message.
     fn output(&self, arguments: &[&str]) -> Result<Result<Vec<u8>, String>, InputError> {
         let output = self
             .command(arguments)
@@ -45,27 +45,27 @@ impl Git<'_> {
         if output.status.success() {
             return Ok(Ok(output.stdout));
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Ok(Err(said
+        let message = String::from_utf8_lossy(&output.stderr);
+        Ok(Err(message
             .lines()
             .next()
-            .unwrap_or("it says nothing")
+            .unwrap_or("no message")
             .to_owned()))
     }
 
-    /// The commits behind the one with the id `after`, at most `limit` of them.
+    /// The commits after the one with the id `after`, at most `limit` of them.
     ///
     /// # Errors
-    /// [`InputError::NoGit`], [`InputError::NoRepository`], [`InputError::OtherInput`] where
+    /// [`InputError::NoGit`], [`InputError::NoRepository`], [`InputError::OtherInput`] if
     /// `after` is not among the first parents, and [`InputError::Git`].
     pub fn transactions(
         &self,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Transaction>, InputError> {
-        if let Err(said) = self.output(&["rev-parse", "--verify", "HEAD^{commit}"])? {
+        if let Err(message) = self.output(&["rev-parse", "--verify", "HEAD^{commit}"])? {
             let dir = self.dir.to_owned();
-            return Err(InputError::NoRepository { dir, said });
+            return Err(InputError::NoRepository { dir, message });
         }
         let mut arguments = vec![
             "log",
@@ -100,7 +100,7 @@ impl Git<'_> {
             .map_err(InputError::NoGit)?;
         let stdout = child.stdout.take().expect("it is piped");
         let read = parse(BufReader::new(stdout), limit);
-        // It may still be writing what is beyond the limit.
+        // At the limit, git may still be writing.
         drop(child.kill());
         let status = child.wait().map_err(InputError::NoGit)?;
         match read {
@@ -113,7 +113,7 @@ impl Git<'_> {
     }
 }
 
-/// Whether git ended by itself, and not well.
+/// Whether git exited with an error code, instead of being killed.
 fn status_failed(status: std::process::ExitStatus) -> bool {
     status.code().is_some_and(|code| code != 0)
 }
@@ -137,13 +137,13 @@ pub fn files_of(git: Git<'_>, commit: &str) -> Result<BTreeMap<Bytes, Bytes>, In
     Ok(listed.split(|&b| b == 0).filter_map(file).collect())
 }
 
-/// `\1id` for a commit, then for each of its changes `:mode mode id id status` and the path; each
-/// ends with a zero byte.
+/// Parses the log: `\1id` for a commit, then `:mode mode id id status` and the path for each of its
+/// changes. Each of these tokens ends with a zero byte.
 fn parse(mut log: impl BufRead, limit: usize) -> Result<Vec<Transaction>, InputError> {
     let mut transactions: Vec<Transaction> = Vec::new();
     let mut token = Vec::new();
     while next(&mut log, &mut token)? {
-        // The first change comes behind the line end of the commit's message.
+        // A line end separates the commit from its first change.
         let start = usize::from(token.first() == Some(&b'\n'));
         match token[start..].split_first() {
             Some((&COMMIT, id)) => {
@@ -169,25 +169,25 @@ fn parse(mut log: impl BufRead, limit: usize) -> Result<Vec<Transaction>, InputE
                 let orphan = || InputError::Git("a change before any commit".to_owned());
                 transaction.ok_or_else(orphan)?.changes.push(change);
             }
-            _ => return Err(unheard_of(&token)),
+            _ => return Err(unexpected(&token)),
         }
     }
     Ok(transactions)
 }
 
-/// The blob id behind a change, or `None` for a deletion.
+/// The new blob id in a change, or `None` for a deletion.
 fn new_value(entry: &[u8]) -> Result<Option<Bytes>, InputError> {
     let fields: Vec<&[u8]> = entry.split(|&b| b == b' ').collect();
     match fields[..] {
         [_, b"000000", _, _, _] => Ok(None),
         [_, _, _, id, _] => Ok(Some(Bytes::copy_from_slice(id))),
-        _ => Err(unheard_of(entry)),
+        _ => Err(unexpected(entry)),
     }
 }
 
-fn unheard_of(token: &[u8]) -> InputError {
+fn unexpected(token: &[u8]) -> InputError {
     let token = String::from_utf8_lossy(token);
-    InputError::Git(format!("it printed {token:?}, which is no change"))
+    InputError::Git(format!("it printed {token:?}, which is not a change"))
 }
 
 /// The next token without the zero byte at its end; `false` at the end of the input.
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_may_hold_any_bytes() {
+    fn paths_of_any_bytes_are_parsed() {
         let transactions = parsed(&log(), 100).unwrap();
         let put = |key: &'static [u8]| Change::put(key, A);
         assert_eq!(transactions[0].changes, [put(b"a b"), put(b"\x01\xff/\n:")]);
@@ -234,13 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_counts_commits() {
+    fn limit_counts_commits() {
         assert_eq!(parsed(&log(), 2).unwrap().len(), 2);
         assert_eq!(parsed(b"", 2).unwrap(), []);
     }
 
     #[test]
-    fn what_is_no_log_is_refused() {
+    fn malformed_log_is_refused() {
         let wrong: [&[u8]; 4] = [
             b"hello\0",
             b"\x01c\0:100644 x\0p\0",

@@ -1,5 +1,5 @@
-//! One JSON change a line: `{"tx":1,"put":"app/a","value":"1"}` or `{"tx":1,"delete":"app/a"}`.
-//! Neighbours with the same `tx` are one transaction.
+//! A file with one change in JSON per line: `{"tx":1,"put":"app/a","value":"1"}` or
+//! `{"tx":1,"delete":"app/a"}`. Adjacent lines with the same `tx` are one transaction.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{InputError, Transaction};
 
-const RIGHT: &str = r#"expected {"tx":1,"put":"key","value":"text"} or {"tx":1,"delete":"key"}"#;
+const EXPECTED: &str = r#"expected {"tx":1,"put":"key","value":"text"} or {"tx":1,"delete":"key"}"#;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,17 +26,17 @@ impl Line {
         match (self.put, self.value, self.delete) {
             (Some(key), Some(value), None) => Ok(Change::put(key, value)),
             (None, None, Some(key)) => Ok(Change::delete(key)),
-            (Some(_), None, None) => Err(format!("a put without a value; {RIGHT}")),
-            (None, None, None) => Err(format!("neither a put nor a delete; {RIGHT}")),
-            _ => Err(format!("a put and a delete in one; {RIGHT}")),
+            (Some(_), None, None) => Err(format!("a put without a value; {EXPECTED}")),
+            (None, None, None) => Err(format!("neither a put nor a delete; {EXPECTED}")),
+            _ => Err(format!("a put and a delete in one line; {EXPECTED}")),
         }
     }
 }
 
-/// The transactions of a file, behind the one at position `after`. Empty lines are skipped.
+/// The transactions of a file, after the one at position `after`. Skips empty lines.
 ///
 /// # Errors
-/// [`InputError::File`], [`InputError::Line`], and [`InputError::OtherInput`] where `after` is
+/// [`InputError::File`], [`InputError::Line`], and [`InputError::OtherInput`] if `after` is
 /// not in the file.
 pub fn read_lines(path: &Path, after: Option<&str>) -> Result<Vec<Transaction>, InputError> {
     let unreadable = |error| InputError::File {
@@ -47,22 +47,22 @@ pub fn read_lines(path: &Path, after: Option<&str>) -> Result<Vec<Transaction>, 
     let mut transactions: Vec<Transaction> = Vec::new();
     let mut last = None;
     for (number, line) in file.lines().enumerate() {
-        let wrong = |what| InputError::Line {
+        let wrong = |message| InputError::Line {
             path: path.to_owned(),
             line: number + 1,
-            what,
+            message,
         };
-        let line = line.map_err(|error| wrong(format!("{error}; {RIGHT}")))?;
+        let line = line.map_err(|error| wrong(format!("{error}; {EXPECTED}")))?;
         if line.trim().is_empty() {
             continue;
         }
         let line: Line =
-            serde_json::from_str(&line).map_err(|error| wrong(format!("{error}; {RIGHT}")))?;
+            serde_json::from_str(&line).map_err(|error| wrong(format!("{error}; {EXPECTED}")))?;
         let tx = line.tx;
         let change = line.change().map_err(wrong)?;
         if let Some(last) = last.filter(|last| tx < *last) {
-            let what = format!("tx {tx} behind tx {last}: the numbers must not go back");
-            return Err(wrong(what));
+            let message = format!("tx {tx} after tx {last}: the numbers must not decrease");
+            return Err(wrong(message));
         }
         match transactions.last_mut().filter(|_| last == Some(tx)) {
             Some(transaction) => transaction.changes.push(change),
@@ -102,7 +102,7 @@ mod tests {
 "#;
 
     #[test]
-    fn neighbours_with_one_number_are_one_transaction() {
+    fn adjacent_lines_with_the_same_tx_are_one_transaction() {
         let transactions = read(THREE, None).unwrap();
         let changes = [Change::put("a", "1"), Change::delete("b")];
         assert_eq!(transactions[0].changes, changes);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_run_goes_on_behind_the_last() {
+    fn later_run_continues_after_the_last_transaction() {
         assert_eq!(read(THREE, Some("tx 1")).unwrap().len(), 1);
         assert_eq!(read(THREE, Some("tx 5")).unwrap().len(), 0);
         let other = read(THREE, Some("tx 4")).unwrap_err();
@@ -119,15 +119,18 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_named_with_what_would_be_right() {
+    fn malformed_line_is_named_with_the_expected_form() {
         let wrong = [
             ("nonsense", "expected"),
             (r#"{"tx":1}"#, "neither"),
             (r#"{"tx":1,"put":"a"}"#, "without a value"),
-            (r#"{"tx":1,"put":"a","value":"1","delete":"a"}"#, "in one"),
+            (
+                r#"{"tx":1,"put":"a","value":"1","delete":"a"}"#,
+                "in one line",
+            ),
             (r#"{"put":"a","value":"1"}"#, "tx"),
             (r#"{"tx":0,"delete":"a","when":3}"#, "when"),
-            (r#"{"tx":0,"delete":"a"}"#, "must not go back"),
+            (r#"{"tx":0,"delete":"a"}"#, "must not decrease"),
         ];
         for (line, what) in wrong {
             let text = format!("{THREE}{line}\n");

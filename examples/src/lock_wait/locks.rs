@@ -1,6 +1,6 @@
-//! Locks made of keys, after the recipe that etcd's users know: who wants a lock puts a ticket
-//! behind the others' and waits for the deletion of the one before it. So each deletion wakes one
-//! waiter, however many there are.
+//! Locks made of keys, as in etcd's lock recipe. A caller puts a ticket after all others and waits
+//! for the deletion of the ticket before it. Thus each deletion wakes one waiter, independent of
+//! the number of waiters.
 
 use std::fmt;
 use std::time::Instant;
@@ -20,26 +20,26 @@ pub struct Locks {
     hub: Hub,
 }
 
-/// A ticket at the head of its line: the lock is its owner's until this is
-/// [released](Self::release). Dropped, it is released too, and an error in that is lost.
+/// The lock, held until this guard is [released](Self::release) or dropped. Dropping ignores an
+/// error of the store.
 #[derive(Debug)]
 #[must_use = "the lock is released when this is dropped"]
-pub struct Held<'a> {
+pub struct LockGuard<'a> {
     locks: &'a Locks,
-    /// `None` once it is given back.
+    /// `None` after it is deleted.
     ticket: Option<Bytes>,
 }
 
-/// Why a lock was not to be had.
+/// Why locking failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LockError {
-    /// Others had it until the deadline.
+    /// Another holder had the lock until the deadline.
     Timeout {
-        /// The ticket before one's own at that time.
+        /// The ticket before the caller's at that time.
         ahead: Bytes,
     },
-    /// The store was shut down, or failed.
+    /// The store was shut down or failed.
     Ended(EndReason),
     /// The store cannot be read or written.
     Store(AnyError),
@@ -48,7 +48,7 @@ pub enum LockError {
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout { ahead } => write!(f, "ticket {ahead:?} still comes first"),
+            Self::Timeout { ahead } => write!(f, "ticket {ahead:?} is still ahead"),
             Self::Ended(reason) => write!(f, "the store's watchers ended: {reason}"),
             Self::Store(error) => write!(f, "the store failed: {error}"),
         }
@@ -63,21 +63,21 @@ impl From<AnyError> for LockError {
     }
 }
 
-/// What the store's log tells of a lock.
+/// The deleted tickets of a lock, from the store's log.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// Tickets given back when no other was before them.
+    /// Tickets that were deleted when no other was before them.
     pub(crate) first: usize,
-    /// Tickets given back while there was.
+    /// Tickets that were deleted while another was before them.
     pub(crate) waiting: usize,
 }
 
-fn line(name: &str) -> Selector {
+fn tickets_of(name: &str) -> Selector {
     Selector::prefix(format!("locks/{name}/"))
 }
 
 impl Locks {
-    /// Only through these, and by one process, may the store's locks be used.
+    /// The locks of a store. All users of the locks must share this value, in one process.
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self {
@@ -87,7 +87,7 @@ impl Locks {
         }
     }
 
-    /// The store again.
+    /// Returns the store.
     #[must_use]
     pub fn into_store(self) -> Store {
         self.store.into_inner()
@@ -99,31 +99,31 @@ impl Locks {
         self.hub.revision()
     }
 
-    /// Waits until the lock is this caller's, until the deadline at most: whoever asks first has
-    /// it first. Who gives up leaves the line, and holds up nobody.
+    /// Waits for the lock, until the deadline at most. Callers get the lock in the order of their
+    /// calls. A caller that times out deletes its ticket, so that it does not delay others.
     ///
     /// # Errors
     /// See [`LockError`].
-    pub fn lock(&self, name: &str, deadline: Instant) -> Result<Held<'_>, LockError> {
-        // Whatever happens from here on, the ticket is given back.
-        let (held, key) = self.draw(name)?;
+    pub fn lock(&self, name: &str, deadline: Instant) -> Result<LockGuard<'_>, LockError> {
+        // From here on, dropping the guard deletes the ticket.
+        let (guard, key) = self.put_ticket(name)?;
         loop {
-            let (revision, tickets) = self.reader.snapshot(&line(name))?;
+            let (revision, tickets) = self.reader.snapshot(&tickets_of(name))?;
             let before_mine = tickets.keys().take_while(|other| **other < key);
             let Some(ahead) = before_mine.last() else {
-                return Ok(held);
+                return Ok(guard);
             };
-            // From behind what was just read: whenever it is deleted, this watcher is told.
+            // Watches from the revision after the snapshot, so that no deletion is missed.
             let options = WatchOptions::new()
                 .filter(Filter::Deletes)
                 .start_revision(revision + 1);
             let watched = self.hub.watch_with(ahead, options);
             let mut watcher = watched.map_err(|error| LockError::Store(error.into()))?;
             match watcher.recv_deadline(deadline) {
-                // Deleted, or something was missed: then the line is read again.
+                // The ticket was deleted, or the watcher lagged: read the tickets again.
                 Ok(_) | Err(RecvTimeoutError::Lagged(_)) => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    held.release()?;
+                    guard.release()?;
                     let ahead = ahead.clone();
                     return Err(LockError::Timeout { ahead });
                 }
@@ -132,26 +132,26 @@ impl Locks {
         }
     }
 
-    /// Puts a ticket at the end of the line.
-    fn draw(&self, name: &str) -> Result<(Held<'_>, Bytes), AnyError> {
+    /// Puts a ticket after all others.
+    fn put_ticket(&self, name: &str) -> Result<(LockGuard<'_>, Bytes), AnyError> {
         let mut store = self.store.lock();
-        // Revisions grow, and a key made of one sorts behind those made before.
+        // Revisions increase, so that a key with the next one sorts after all others.
         let (last, _) = self.reader.last()?;
         let key = Bytes::from(format!("locks/{name}/{:020}", last + 1));
         store.commit(vec![Change::put(key.clone(), "")], "", false)?;
-        let held = Held {
+        let guard = LockGuard {
             locks: self,
             ticket: Some(key.clone()),
         };
-        Ok((held, key))
+        Ok((guard, key))
     }
 
-    /// Takes everybody's tickets away; returns how many there were.
+    /// Deletes all tickets, and returns their number.
     ///
     /// # Errors
     /// If the store cannot be read or written.
     pub fn clear(&self, name: &str) -> Result<usize, AnyError> {
-        let (_, tickets) = self.reader.snapshot(&line(name))?;
+        let (_, tickets) = self.reader.snapshot(&tickets_of(name))?;
         let changes: Vec<_> = tickets.into_keys().map(Change::delete).collect();
         let count = changes.len();
         if count > 0 {
@@ -160,42 +160,42 @@ impl Locks {
         Ok(count)
     }
 
-    /// What the log tells of this lock since then: a check that is independent of what the
-    /// watchers said.
+    /// The tickets of this lock that were deleted since a revision. It reads the store's log, and
+    /// thus checks the locks independently of their watchers.
     pub(crate) fn history(&self, name: &str, since: Revision) -> Result<History, AnyError> {
-        let line = line(name);
+        let selector = tickets_of(name);
         let mut history = History::default();
-        let mut drawn: Vec<Bytes> = Vec::new();
+        let mut tickets: Vec<Bytes> = Vec::new();
         let changes = self.reader.changes_since(since)?;
         for change in changes.iter().map(|(_, change)| change) {
-            if !line.matches(change.key()) {
+            if !selector.matches(change.key()) {
                 continue;
             }
             if change.value().is_some() {
-                drawn.push(change.key().clone());
+                tickets.push(change.key().clone());
                 continue;
             }
-            let place = drawn.iter().position(|key| key == change.key());
-            match place.ok_or("a ticket was given back that was never drawn")? {
+            let index = tickets.iter().position(|key| key == change.key());
+            match index.ok_or("a ticket was deleted that never existed")? {
                 0 => history.first += 1,
                 _ => history.waiting += 1,
             }
-            drawn.retain(|key| key != change.key());
+            tickets.retain(|key| key != change.key());
         }
         Ok(history)
     }
 }
 
-impl Held<'_> {
-    /// Gives the lock to whoever is next.
+impl LockGuard<'_> {
+    /// Releases the lock to the next waiter.
     ///
     /// # Errors
     /// If the store cannot be written.
     pub fn release(mut self) -> Result<(), AnyError> {
-        self.give_back()
+        self.delete_ticket()
     }
 
-    fn give_back(&mut self) -> Result<(), AnyError> {
+    fn delete_ticket(&mut self) -> Result<(), AnyError> {
         if let Some(ticket) = self.ticket.take() {
             let mut store = self.locks.store.lock();
             store.commit(vec![Change::delete(ticket)], "", false)?;
@@ -204,8 +204,8 @@ impl Held<'_> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
-        let _ = self.give_back();
+        let _ = self.delete_ticket();
     }
 }

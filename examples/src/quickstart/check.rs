@@ -1,4 +1,4 @@
-//! Whether a watcher got what the store has.
+//! Checks that a watcher received what the store has.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::following::Followed;
 use crate::AnyError;
 use crate::store::Reader;
 
-/// What a watcher got, and what is wrong with it, if anything is.
+/// What a watcher received, and the first problem with it.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) name: &'static str,
@@ -26,8 +26,8 @@ fn apply(state: &mut State, change: &Change) {
     };
 }
 
-/// Compares the events one by one with the store's log, and the state that they lead to with
-/// what the store holds.
+/// Compares the events one by one with the store's log, and the state after them with the store's
+/// state.
 ///
 /// # Errors
 /// If the store cannot be read.
@@ -55,7 +55,7 @@ fn problem(followed: &Followed, reader: &Reader) -> Result<Option<String>, AnyEr
         return Ok(Some(format!("it lagged: {lagged}")));
     }
     let mut state = State::new();
-    let mut due = Vec::new();
+    let mut expected = Vec::new();
     for (revision, change) in reader.changes_since(1)? {
         if !selector.matches(change.key()) {
             continue;
@@ -63,24 +63,24 @@ fn problem(followed: &Followed, reader: &Reader) -> Result<Option<String>, AnyEr
         if revision < *start {
             apply(&mut state, &change);
         } else {
-            due.push((revision, change));
+            expected.push((revision, change));
         }
     }
     for (number, event) in events.iter().enumerate() {
-        let same = due.get(number).is_some_and(|(revision, change)| {
+        let same = expected.get(number).is_some_and(|(revision, change)| {
             let event = (event.revision(), &event.key_bytes(), event.value_bytes());
             event == (*revision, change.key(), change.value().cloned())
         });
         if !same {
             return Ok(Some(format!(
-                "{event:?} where {:?} was due",
-                due.get(number)
+                "it received {event:?} instead of {:?}",
+                expected.get(number)
             )));
         }
         apply(&mut state, &event.to_change());
     }
-    if let Some(missing) = due.get(events.len()) {
-        return Ok(Some(format!("it never got {missing:?}")));
+    if let Some(missing) = expected.get(events.len()) {
+        return Ok(Some(format!("it never received {missing:?}")));
     }
     let mut all = reader.all()?;
     all.retain(|key, _| selector.matches(key));

@@ -1,4 +1,4 @@
-//! What to watch where the user did not say.
+//! Chooses the key and the prefix to watch.
 
 use std::collections::HashMap;
 
@@ -7,24 +7,24 @@ use bytes::Bytes;
 use super::Args;
 use crate::input::Transaction;
 
-/// The one that occurs most; of several, the first in order.
-fn most(of: impl Iterator<Item = Bytes>) -> Option<Bytes> {
+/// The most frequent item; the first in order if several are equally frequent.
+fn most_frequent(items: impl Iterator<Item = Bytes>) -> Option<Bytes> {
     let mut counts: HashMap<Bytes, usize> = HashMap::new();
-    for one in of {
-        *counts.entry(one).or_default() += 1;
+    for item in items {
+        *counts.entry(item).or_default() += 1;
     }
-    let rank = |(one, count): &(Bytes, usize)| (*count, std::cmp::Reverse(one.clone()));
-    counts.into_iter().max_by_key(rank).map(|(one, _)| one)
+    let rank = |(item, count): &(Bytes, usize)| (*count, std::cmp::Reverse(item.clone()));
+    counts.into_iter().max_by_key(rank).map(|(item, _)| item)
 }
 
-/// The folder that a key is in, with the `/` at its end.
+/// The folder that contains a key, with the `/` at its end.
 fn folder(key: &Bytes) -> Option<Bytes> {
     let end = key.iter().rposition(|&byte| byte == b'/')?;
     Some(key.slice(..=end))
 }
 
-/// The key and the prefix to watch: as asked for, or what changes most. Without input there is
-/// nothing to go by, and the empty key and prefix are as good as any.
+/// The key and the prefix to watch: those that the arguments name, or those that change most often.
+/// Without input, the empty key and prefix.
 pub(crate) fn choose(args: &Args, input: &[Transaction]) -> (Bytes, Bytes) {
     let keys = || {
         let changes = input.iter().flat_map(|transaction| &transaction.changes);
@@ -32,11 +32,11 @@ pub(crate) fn choose(args: &Args, input: &[Transaction]) -> (Bytes, Bytes) {
     };
     let key = match &args.key {
         Some(key) => Bytes::from(key.clone()),
-        None => most(keys()).unwrap_or_default(),
+        None => most_frequent(keys()).unwrap_or_default(),
     };
     let prefix = match &args.prefix {
         Some(prefix) => Bytes::from(prefix.clone()),
-        None => most(keys().filter_map(|key| folder(&key))).unwrap_or_default(),
+        None => most_frequent(keys().filter_map(|key| folder(&key))).unwrap_or_default(),
     };
     (key, prefix)
 }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_changes_most_is_watched_unless_the_user_says() {
+    fn most_changed_key_and_folder_are_chosen_unless_arguments_name_them() {
         let changes = ["b", "a/x", "a/y", "b", "a/x/z", "c", "c"];
         let input = [Transaction {
             position: String::new(),

@@ -1,11 +1,11 @@
-//! What a watcher does on its thread, or in its task: receive to the end.
+//! Receives from a watcher until its end, on a thread or in a task.
 
 use futures::stream::{Stream, StreamExt};
 use kvwatch::{Event, Lagged, RecvError, Revision, Selector, Watcher};
 
 use crate::AnyError;
 
-/// What a watcher got.
+/// What a watcher received.
 #[derive(Debug)]
 pub(crate) struct Followed {
     pub(crate) selector: Selector,
@@ -15,7 +15,7 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    fn by(watcher: &Watcher) -> Self {
+    fn new(watcher: &Watcher) -> Self {
         Self {
             selector: watcher.selector().clone(),
             start: watcher.start_revision(),
@@ -24,23 +24,23 @@ impl Followed {
         }
     }
 
-    fn take(&mut self, item: Result<Event, RecvError>) -> Result<(), RecvError> {
+    fn push(&mut self, item: Result<Event, RecvError>) -> Result<(), RecvError> {
         match item {
             Ok(event) => self.events.push(event),
-            // Nothing is lost in silence: a program would read the store again here.
+            // A watcher reports every loss. Another program would read the store again here.
             Err(RecvError::Lagged(lagged)) => self.lags.push(lagged),
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// A stream is the same to every runtime.
-    async fn take_all(
+    /// Receives from a stream until its end, on any runtime.
+    async fn push_all(
         mut self,
         mut stream: impl Stream<Item = Result<Event, RecvError>> + Unpin,
     ) -> Result<Self, RecvError> {
         while let Some(item) = stream.next().await {
-            self.take(item)?;
+            self.push(item)?;
         }
         Ok(self)
     }
@@ -57,35 +57,35 @@ impl Followed {
     }
 }
 
-/// Receives until the store shuts down, on a thread; what was published before arrives before.
+/// Receives on this thread until the store shuts down. Everything published before that arrives.
 ///
 /// # Errors
 /// If the watcher ends for any other reason.
 pub(crate) fn follow(mut watcher: Watcher) -> Result<Followed, RecvError> {
-    let mut followed = Followed::by(&watcher);
+    let mut followed = Followed::new(&watcher);
     for item in &mut watcher {
-        followed.take(item)?;
+        followed.push(item)?;
     }
     Ok(followed)
 }
 
-/// The same in a tokio task.
+/// [`follow`] in a tokio task.
 ///
 /// # Errors
-/// As [`follow`]'s.
+/// See [`follow`].
 pub(crate) fn follow_with_tokio(watcher: Watcher) -> Result<Followed, AnyError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let followed = Followed::by(&watcher);
+    let followed = Followed::new(&watcher);
     let stream = kvwatch::tokio::WatchStream::new(watcher);
-    Ok(runtime.block_on(followed.take_all(stream))?)
+    Ok(runtime.block_on(followed.push_all(stream))?)
 }
 
-/// The same in an async-std task.
+/// [`follow`] in an async-std task.
 ///
 /// # Errors
-/// As [`follow`]'s.
+/// See [`follow`].
 pub(crate) fn follow_with_async_std(watcher: Watcher) -> Result<Followed, AnyError> {
-    let followed = Followed::by(&watcher);
+    let followed = Followed::new(&watcher);
     let stream = kvwatch::async_std::WatchStream::new(watcher);
-    Ok(async_std::task::block_on(followed.take_all(stream))?)
+    Ok(async_std::task::block_on(followed.push_all(stream))?)
 }

@@ -1,4 +1,4 @@
-//! Which servers there are: keys of a store, name to address.
+//! The servers' entries in the store: a key with the server's name, and its address as the value.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::store::{Reader, Store};
 
 const PREFIX: &str = "services/web/";
 
-/// A handle to the catalogue.
+/// A handle to the entries. Clones share the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalogue {
-    /// `None` once it is shut down.
+    /// `None` after shutting down.
     store: Arc<Mutex<Option<Store>>>,
     pub(crate) reader: Reader,
     pub(crate) hub: Hub,
@@ -40,20 +40,20 @@ impl Catalogue {
         }
     }
 
-    /// All of its entries.
+    /// Selects all entries.
     pub(crate) fn entries() -> Selector {
         Selector::prefix(PREFIX)
     }
 
-    /// Puts an entry, or the same one again as a sign of life, which is not worth the disk's time.
+    /// Puts an entry. A heartbeat puts the same entry again, and does not wait for the disk.
     pub(crate) async fn put(
         &self,
         name: &str,
         address: SocketAddr,
-        again: bool,
+        heartbeat: bool,
     ) -> Result<(), AnyError> {
         let key = format!("{PREFIX}{name}");
-        self.commit(Change::put(key, address.to_string()), !again)
+        self.commit(Change::put(key, address.to_string()), !heartbeat)
             .await
     }
 
@@ -62,7 +62,7 @@ impl Catalogue {
             .await
     }
 
-    /// Waiting for the disk must not hold up the executor's thread.
+    /// Commits on another thread, because the wait for the disk must not block the executor.
     async fn commit(&self, change: Change, durable: bool) -> Result<(), AnyError> {
         let store = Arc::clone(&self.store);
         smol::unblock(move || {
@@ -73,7 +73,7 @@ impl Catalogue {
         .await
     }
 
-    /// Nothing more is published: watchers end.
+    /// Shuts the store down, which ends all watchers.
     pub(crate) async fn shut_down(&self) -> Result<(), AnyError> {
         let store = self.store.lock().take();
         smol::unblock(|| store.map_or(Ok(()), Store::shut_down)).await

@@ -1,4 +1,5 @@
-//! A server that says its name to whoever asks, and speaks for its own entry in the catalogue.
+//! A server that answers requests with its name, and sends heartbeats for its entry in the
+//! catalogue.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -13,23 +14,23 @@ use smol::{LocalExecutor, Task, Timer};
 use super::catalogue::Catalogue;
 use crate::AnyError;
 
-/// Runs until it leaves, crashes or is dropped.
+/// A running server, until it leaves, crashes or is dropped.
 pub(crate) struct Instance {
     name: String,
     address: SocketAddr,
     catalogue: Catalogue,
     serving: Task<()>,
-    speaking: Task<()>,
-    /// Closed when it is to speak no more.
+    heartbeats: Task<()>,
+    /// Closed to stop the heartbeats.
     stop: Sender<()>,
 }
 
 impl Instance {
-    /// Listens on a free port, and is in the catalogue when this returns.
+    /// Starts a server on a free port, and puts its entry into the catalogue.
     pub(crate) async fn start(
         name: String,
         catalogue: Catalogue,
-        beat: Duration,
+        interval: Duration,
         executor: &Rc<LocalExecutor<'static>>,
     ) -> Result<Self, AnyError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -37,14 +38,14 @@ impl Instance {
         let serving = executor.spawn(serve(listener, name.clone(), Rc::clone(executor)));
         catalogue.put(&name, address, false).await?;
         let (stop, stopped) = bounded(1);
-        let beating = beat_until(stopped, beat, name.clone(), address, catalogue.clone());
-        let speaking = executor.spawn(beating);
+        let sending = send_heartbeats(stopped, interval, name.clone(), address, catalogue.clone());
+        let heartbeats = executor.spawn(sending);
         Ok(Self {
             name,
             address,
             catalogue,
             serving,
-            speaking,
+            heartbeats,
             stop,
         })
     }
@@ -53,37 +54,37 @@ impl Instance {
         self.address
     }
 
-    /// Leaves the catalogue first, and serves whoever has not heard of it meanwhile. Returns its
-    /// name.
+    /// Deletes its entry and then stops, so that clients which do not know of the deletion yet are
+    /// still served. Returns its name.
     pub(crate) async fn leave(self) -> Result<String, AnyError> {
-        // A heartbeat that is being written would bring the entry back: it is waited for.
+        // Waits for a heartbeat that is being written: it would put the entry again.
         self.stop.close();
-        self.speaking.await;
+        self.heartbeats.await;
         self.catalogue.delete(&self.name).await?;
         drop(self.serving);
         Ok(self.name)
     }
 
-    /// Is gone at once, and leaves its entry behind.
+    /// Stops at once, and leaves its entry behind.
     pub(crate) async fn crash(self) {
         drop(self.serving);
         self.stop.close();
-        self.speaking.await;
+        self.heartbeats.await;
     }
 }
 
-/// Puts the entry again and again: a put of the same value is an event too, and that is all a
-/// heartbeat has to be.
-async fn beat_until(
+/// Puts the entry again in each interval. A put of the same value is an event too, which serves as
+/// a heartbeat.
+async fn send_heartbeats(
     stopped: Receiver<()>,
-    beat: Duration,
+    interval: Duration,
     name: String,
     address: SocketAddr,
     catalogue: Catalogue,
 ) {
     let stopped = || async { stopped.recv().await.is_err() };
     let tick = || async {
-        Timer::after(beat).await;
+        Timer::after(interval).await;
         false
     };
     while !or(stopped(), tick()).await {
@@ -94,18 +95,18 @@ async fn beat_until(
 }
 
 async fn serve(listener: TcpListener, name: String, executor: Rc<LocalExecutor<'static>>) {
-    // Connections end with their server.
+    // Dropping the tasks ends the connections with their server.
     let mut connections = Vec::new();
     while let Ok((stream, _)) = listener.accept().await {
         let name = name.clone();
         connections.push(executor.spawn(async move {
-            // A client that goes away ends this, and nothing else.
+            // An error ends this connection only.
             let _ = answer(stream, &name).await;
         }));
     }
 }
 
-/// A line with the name for each line.
+/// Answers each line with a line that contains the name.
 async fn answer(mut stream: TcpStream, name: &str) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.clone());
     let mut line = String::new();

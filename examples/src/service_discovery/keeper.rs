@@ -1,4 +1,4 @@
-//! Deletes the entries of servers that have fallen silent.
+//! Deletes the entries of servers whose heartbeats are missing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,62 +11,62 @@ use smol::future::{or, pending};
 use super::catalogue::{Catalogue, name};
 use crate::AnyError;
 
-/// What came first.
-enum Heard {
+/// The outcome of a wait for the next event.
+enum Outcome {
     Event(Result<Event, RecvError>),
-    /// From this server, for too long.
-    Nothing(String),
+    /// The server with this name has been silent for too long.
+    Silent(String),
 }
 
-/// Runs until the catalogue ends.
-pub(crate) async fn keep(catalogue: Catalogue, silence: Duration) -> Result<(), AnyError> {
+/// Deletes the entries of silent servers, until the catalogue is shut down.
+pub(crate) async fn delete_silent(catalogue: Catalogue, silence: Duration) -> Result<(), AnyError> {
     loop {
         let (revision, entries) = catalogue.reader.snapshot(&Catalogue::entries())?;
-        let mut heard = BTreeMap::new();
+        let mut heartbeats = BTreeMap::new();
         for key in entries.keys() {
-            heard.insert(name(key)?, Instant::now());
+            heartbeats.insert(name(key)?, Instant::now());
         }
         let options = WatchOptions::new().start_revision(revision + 1);
         let watcher = catalogue.hub.watch_with(Catalogue::entries(), options)?;
         let mut events = WatchStream::new(watcher);
         loop {
-            let longest = longest_silent(&heard);
-            let event = async { Heard::Event(events.recv().await) };
+            let oldest = oldest_heartbeat(&heartbeats);
+            let event = async { Outcome::Event(events.recv().await) };
             let silence = async {
-                let (name, since) = match longest {
-                    Some(longest) => longest,
+                let (name, since) = match oldest {
+                    Some(oldest) => oldest,
                     None => pending().await,
                 };
                 Timer::at(since + silence).await;
-                Heard::Nothing(name)
+                Outcome::Silent(name)
             };
-            // A receive that is given up for the timer has taken nothing.
+            // Dropping the receive loses no event: it is cancel safe.
             match or(event, silence).await {
-                Heard::Event(Ok(event)) => note(&mut heard, &event)?,
-                // Beats were missed: everybody gets the benefit of the doubt.
-                Heard::Event(Err(RecvError::Lagged(_))) => break,
-                Heard::Event(Err(_)) => return Ok(()),
-                Heard::Nothing(name) => {
+                Outcome::Event(Ok(event)) => record(&mut heartbeats, &event)?,
+                // Heartbeats were lost: start over, as if all servers had just sent one.
+                Outcome::Event(Err(RecvError::Lagged(_))) => break,
+                Outcome::Event(Err(_)) => return Ok(()),
+                Outcome::Silent(name) => {
                     catalogue.delete(&name).await?;
-                    heard.remove(&name);
+                    heartbeats.remove(&name);
                 }
             }
         }
     }
 }
 
-/// Who was heard longest ago, and when.
-fn longest_silent(heard: &BTreeMap<String, Instant>) -> Option<(String, Instant)> {
-    let longest = heard.iter().min_by_key(|(_, heard)| **heard);
-    longest.map(|(name, heard)| (name.clone(), *heard))
+/// The server whose last heartbeat is oldest, and the time of that heartbeat.
+fn oldest_heartbeat(heartbeats: &BTreeMap<String, Instant>) -> Option<(String, Instant)> {
+    let oldest = heartbeats.iter().min_by_key(|(_, last)| **last);
+    oldest.map(|(name, last)| (name.clone(), *last))
 }
 
-fn note(heard: &mut BTreeMap<String, Instant>, event: &Event) -> Result<(), AnyError> {
+fn record(heartbeats: &mut BTreeMap<String, Instant>, event: &Event) -> Result<(), AnyError> {
     let name = name(event.key())?;
     if event.value().is_some() {
-        heard.insert(name, Instant::now());
+        heartbeats.insert(name, Instant::now());
     } else {
-        heard.remove(&name);
+        heartbeats.remove(&name);
     }
     Ok(())
 }

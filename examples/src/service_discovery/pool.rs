@@ -1,4 +1,4 @@
-//! A client that has a connection to every server in the catalogue.
+//! A client with a connection to every server in the catalogue.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,10 +18,10 @@ use smol::net::TcpStream;
 use super::catalogue::{Catalogue, address, name};
 use crate::AnyError;
 
-/// Everything here takes milliseconds; what takes longer than this is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Every wait here takes milliseconds; one that takes this long has failed.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A handle to the client's connections.
+/// A handle to the client's connections. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Pool {
     shared: Rc<Shared>,
@@ -29,20 +29,20 @@ pub(crate) struct Pool {
 
 struct Shared {
     servers: RefCell<BTreeMap<String, Rc<Server>>>,
-    /// Who was asked last.
+    /// The server that got the last request.
     last: RefCell<String>,
-    /// Full when something has changed since somebody looked.
+    /// Full if the servers have changed since the last look at them.
     changed: (Sender<()>, Receiver<()>),
 }
 
 struct Server {
     address: SocketAddr,
-    /// One request at a time.
+    /// Locked during a request.
     stream: Mutex<BufReader<TcpStream>>,
 }
 
 impl Server {
-    async fn ask(&self) -> Result<String, AnyError> {
+    async fn request(&self) -> Result<String, AnyError> {
         let mut stream = self.stream.lock().await;
         stream.get_mut().write_all(b"who?\n").await?;
         let mut answer = String::new();
@@ -63,16 +63,16 @@ impl Pool {
         Self { shared }
     }
 
-    /// Runs until the catalogue ends: reads it, and follows it from there. What is read after a
-    /// lag takes the place of what was known.
+    /// Reads the catalogue and then watches it, until it is shut down. After a lag it reads the
+    /// catalogue again, and drops servers that have no entry.
     pub(crate) async fn follow(self, catalogue: Catalogue) -> Result<(), AnyError> {
         loop {
             let (revision, entries) = catalogue.reader.snapshot(&Catalogue::entries())?;
-            let there: Vec<String> = entries
+            let names: Vec<String> = entries
                 .keys()
                 .map(|key| name(key))
                 .collect::<Result<_, _>>()?;
-            self.forget_all_but(&there);
+            self.retain(&names);
             for (key, value) in &entries {
                 self.connect(key, value).await?;
             }
@@ -83,7 +83,7 @@ impl Pool {
                 match events.recv().await {
                     Ok(event) => match event.value() {
                         Some(value) => self.connect(event.key(), value).await?,
-                        None => self.forget(&name(event.key())?),
+                        None => self.remove(&name(event.key())?),
                     },
                     Err(RecvError::Lagged(_)) => break,
                     Err(_) => return Ok(()),
@@ -103,80 +103,86 @@ impl Pool {
                 let stream = Mutex::new(BufReader::new(stream));
                 let server = Rc::new(Server { address, stream });
                 self.shared.servers.borrow_mut().insert(name, server);
-                self.has_changed();
+                self.notify_changed();
             }
-            // It is there no more; its entry will say so soon.
-            Err(_) => self.forget(&name),
+            // The server has stopped. Its entry will be deleted soon.
+            Err(_) => self.remove(&name),
         }
         Ok(())
     }
 
-    fn forget(&self, name: &str) {
+    fn remove(&self, name: &str) {
         self.shared.servers.borrow_mut().remove(name);
-        self.has_changed();
+        self.notify_changed();
     }
 
-    fn forget_all_but(&self, names: &[String]) {
+    fn retain(&self, names: &[String]) {
         let mut servers = self.shared.servers.borrow_mut();
         servers.retain(|name, _| names.contains(name));
-        self.has_changed();
+        self.notify_changed();
     }
 
-    fn has_changed(&self) {
-        // Full: it will be looked at anyway.
+    fn notify_changed(&self) {
+        // A full channel already holds a notification.
         let _ = self.shared.changed.0.try_send(());
     }
 
-    /// Asks this server for its name.
-    pub(crate) async fn ask(&self, name: &str) -> Result<String, AnyError> {
+    /// Sends a request to this server, and returns the name in its answer.
+    pub(crate) async fn request(&self, name: &str) -> Result<String, AnyError> {
         let server = self.shared.servers.borrow().get(name).cloned();
-        server.ok_or("it is not known")?.ask().await
+        server.ok_or("the server is not known")?.request().await
     }
 
-    /// Asks whose turn it is for its name.
-    pub(crate) async fn ask_next(&self) -> Result<String, AnyError> {
+    /// Sends a request to the server whose turn it is, and returns the name in its answer.
+    pub(crate) async fn request_next(&self) -> Result<String, AnyError> {
         let (name, server) = {
             let servers = self.shared.servers.borrow();
             let last = self.shared.last.borrow().clone();
-            let mut behind = servers
+            let mut following = servers
                 .range(last.clone()..)
                 .filter(|(name, _)| **name != last);
-            let next = behind.next().or_else(|| servers.first_key_value());
+            let next = following.next().or_else(|| servers.first_key_value());
             let (name, server) = next.ok_or("no server is known")?;
             (name.clone(), Rc::clone(server))
         };
         self.shared.last.replace(name);
-        server.ask().await
+        server.request().await
     }
 
-    /// Waits until it knows just these.
-    pub(crate) async fn settled(&self, names: &[String]) -> Result<(), AnyError> {
-        let settled = |servers: &BTreeMap<String, Rc<Server>>| servers.keys().eq(names);
-        self.wait_until(settled).await
+    /// Waits until the client is connected to exactly these servers.
+    pub(crate) async fn wait_for_servers(&self, names: &[String]) -> Result<(), AnyError> {
+        let equal = |servers: &BTreeMap<String, Rc<Server>>| servers.keys().eq(names);
+        self.wait_until(equal).await
     }
 
-    /// Waits until this server is at this address.
-    pub(crate) async fn connected_to(&self, name: &str, at: SocketAddr) -> Result<(), AnyError> {
+    /// Waits until the client is connected to this server at this address.
+    pub(crate) async fn wait_for_address(
+        &self,
+        name: &str,
+        address: SocketAddr,
+    ) -> Result<(), AnyError> {
         let moved = |servers: &BTreeMap<String, Rc<Server>>| {
-            servers.get(name).is_some_and(|server| server.address == at)
+            servers
+                .get(name)
+                .is_some_and(|server| server.address == address)
         };
         self.wait_until(moved).await
     }
 
     async fn wait_until(
         &self,
-        reached: impl Fn(&BTreeMap<String, Rc<Server>>) -> bool,
+        condition: impl Fn(&BTreeMap<String, Rc<Server>>) -> bool,
     ) -> Result<(), AnyError> {
         let waited = async {
-            while !reached(&self.shared.servers.borrow()) {
+            while !condition(&self.shared.servers.borrow()) {
                 self.shared.changed.1.recv().await?;
             }
             Ok(())
         };
-        let given_up = async {
-            Timer::after(PATIENCE).await;
+        let timed_out = async {
+            Timer::after(TIMEOUT).await;
             Err("the catalogue's changes did not arrive".into())
         };
-        or(waited, given_up).await
+        or(waited, timed_out).await
     }
 }

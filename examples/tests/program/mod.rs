@@ -1,9 +1,9 @@
-//! Runs a program as its user would, within the test.
+//! Runs an example's program within the test, with the arguments of its user.
 
 use clap::Parser;
 use kvwatch_examples::AnyError;
 
-/// Runs it with these arguments, the first of which is its name; returns what it printed, or the
+/// Runs a program with these arguments, the first of which is its name. Returns its output, or the
 /// error.
 pub(crate) fn output<Args: Parser>(
     arguments: &[&str],
