@@ -1,4 +1,4 @@
-//! A store that remembers what each of its revisions looked like: what mirrors are held against.
+//! A store that knows its state at each revision, for the comparison with mirrors.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use kvwatch::mirror::{Snapshot, View};
 use kvwatch::{Change, Revision, Selector};
 
-/// The store, shared by who writes and who reads.
+/// The store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Committed {
     selector: Selector,
@@ -19,18 +19,19 @@ pub struct Committed {
 #[derive(Debug)]
 struct State {
     all: BTreeMap<Bytes, Bytes>,
-    /// Of what the selector matches, at each revision.
+    /// The digest of the matching entries at each revision.
     digests: Vec<u64>,
 }
 
-/// The same for the same keys and values, in any order.
+/// The digest of one entry. The digest of a state is the exclusive or of its entries, so that it
+/// does not depend on their order.
 fn digest_of(key: &Bytes, value: &Bytes) -> u64 {
     let mut hasher = DefaultHasher::new();
     (key, value).hash(&mut hasher);
     hasher.finish()
 }
 
-/// The digest of all that a view has.
+/// The digest of a view.
 #[must_use]
 pub fn digest(view: &View) -> u64 {
     view.iter()
@@ -38,7 +39,7 @@ pub fn digest(view: &View) -> u64 {
 }
 
 impl Committed {
-    /// An empty store at revision 0, to be compared in what this selector matches.
+    /// An empty store at revision 0. Comparisons consider the keys that the selector matches.
     #[must_use]
     pub fn new(selector: Selector) -> Self {
         Self {
@@ -51,10 +52,10 @@ impl Committed {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics with it")
+        self.state.lock().expect("no panic while it is locked")
     }
 
-    /// Commits one transaction; returns its revision. To be published then.
+    /// Commits one transaction and returns its revision. The caller publishes it next.
     #[must_use]
     pub fn commit(&self, changes: &[Change]) -> Revision {
         let mut state = self.state();
@@ -76,13 +77,13 @@ impl Committed {
         state.digests.len() as Revision - 1
     }
 
-    /// The last revision.
+    /// The last committed revision.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.state().digests.len() as Revision - 1
     }
 
-    /// All of it, with what the selector does not match, too.
+    /// A snapshot of all entries, including those that the selector does not match.
     pub fn snapshot(&self) -> Snapshot {
         let state = self.state();
         let mut snapshot = Snapshot::at(state.digests.len() as Revision - 1);
@@ -91,7 +92,7 @@ impl Committed {
         snapshot
     }
 
-    /// Whether a view is what the selector matched at the view's revision.
+    /// Checks that a view is the state at the view's revision.
     ///
     /// # Panics
     /// If it is not.
@@ -100,7 +101,7 @@ impl Committed {
         assert_eq!(digest(view), expected, "{view:?} is no state of the store");
     }
 
-    /// Whether a view is what the selector matches now, key by key.
+    /// Checks, key by key, that a view is the current state.
     ///
     /// # Panics
     /// If it is not.

@@ -1,14 +1,13 @@
-//! What the fuzzers run, and the tests with the inputs that the fuzzers found worth keeping: any
-//! bytes are an input.
+//! The bodies of the fuzz targets. The test of the corpus runs them, too. Any bytes are an input.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use kvwatch::{Builder, Change, Filter, PrevValue, WatchError};
 
-use crate::at_hand;
-use crate::model::{Ask, How, Model, Op};
-use crate::want::Want;
+use crate::model::{Model, Op, ReceiveMode, WatchSpec};
+use crate::ready_revisions;
+use crate::selector::NaiveSelector;
 
-/// Short keys of few letters, so that selectors meet keys; now and then any bytes.
+/// Mostly short keys of few letters, so that selectors match keys; sometimes any bytes.
 fn key(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     if input.ratio(1, 16)? {
         return Vec::arbitrary(input);
@@ -19,17 +18,17 @@ fn key(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         .collect()
 }
 
-fn part(input: &mut Unstructured<'_>) -> Result<Want> {
+fn part(input: &mut Unstructured<'_>) -> Result<NaiveSelector> {
     Ok(match input.int_in_range(0..=4)? {
-        0 => Want::Exact(key(input)?),
-        1 => Want::Prefix(key(input)?),
-        2 => Want::Range(key(input)?, key(input)?),
-        3 => Want::From(key(input)?),
-        _ => Want::All,
+        0 => NaiveSelector::Exact(key(input)?),
+        1 => NaiveSelector::Prefix(key(input)?),
+        2 => NaiveSelector::Range(key(input)?, key(input)?),
+        3 => NaiveSelector::From(key(input)?),
+        _ => NaiveSelector::All,
     })
 }
 
-fn want(input: &mut Unstructured<'_>) -> Result<Want> {
+fn selector(input: &mut Unstructured<'_>) -> Result<NaiveSelector> {
     if input.ratio(3, 4)? {
         return part(input);
     }
@@ -37,7 +36,7 @@ fn want(input: &mut Unstructured<'_>) -> Result<Want> {
     (0..parts)
         .map(|_| part(input))
         .collect::<Result<_>>()
-        .map(Want::Any)
+        .map(NaiveSelector::Any)
 }
 
 fn change(input: &mut Unstructured<'_>) -> Result<Change> {
@@ -66,8 +65,8 @@ fn op(input: &mut Unstructured<'_>) -> Result<Op> {
             let entry = |_| Ok((input.int_in_range(1..=3)?, changes(input)?));
             Op::PublishMany((0..count).map(entry).collect::<Result<_>>()?)
         }
-        7..=9 => Op::Watch(Ask {
-            want: want(input)?,
+        7..=9 => Op::Watch(WatchSpec {
+            selector: selector(input)?,
             filter: *input.choose(&[Filter::All, Filter::Puts, Filter::Deletes])?,
             prev: input.arbitrary()?,
             capacity: input.int_in_range(1..=6)?,
@@ -78,8 +77,8 @@ fn op(input: &mut Unstructured<'_>) -> Result<Op> {
             },
         }),
         10..=12 => {
-            let how = *input.choose(&[How::Try, How::Poll, How::Batch])?;
-            Op::Receive(input.arbitrary()?, input.int_in_range(1..=6)?, how)
+            let mode = *input.choose(&[ReceiveMode::Try, ReceiveMode::Poll, ReceiveMode::Batch])?;
+            Op::Receive(input.arbitrary()?, input.int_in_range(1..=6)?, mode)
         }
         13 => Op::Close(input.arbitrary()?),
         14 => Op::Drop(input.arbitrary()?),
@@ -87,10 +86,10 @@ fn op(input: &mut Unstructured<'_>) -> Result<Op> {
     })
 }
 
-/// A schedule on the engine and on the model of it.
+/// Runs a schedule on the engine and on its model.
 ///
 /// # Panics
-/// Where they differ.
+/// If they differ.
 pub fn operations(input: &[u8]) {
     let mut input = Unstructured::new(input);
     let history = input
@@ -110,10 +109,11 @@ pub fn operations(input: &[u8]) {
     }
 }
 
-/// Watchers that come and go, and at each key the naive match.
+/// Registers and drops watchers, and compares the watchers that an event reaches with those whose
+/// naive selector matches its key.
 ///
 /// # Panics
-/// Where the engine's indexes find another set of watchers.
+/// If they differ.
 pub fn selectors(input: &[u8]) {
     let mut input = Unstructured::new(input);
     let (mut publisher, hub, _dispatcher) = Builder::new().build().expect("valid options");
@@ -121,13 +121,13 @@ pub fn selectors(input: &[u8]) {
     let mut step = |input: &mut Unstructured<'_>| -> Result<()> {
         match input.int_in_range(0..=3)? {
             0 | 1 => {
-                let want = want(input)?;
-                match hub.watch(want.selector()) {
-                    Ok(watcher) => watchers.push((want, watcher)),
+                let selector = selector(input)?;
+                match hub.watch(selector.to_selector()) {
+                    Ok(watcher) => watchers.push((selector, watcher)),
                     Err(WatchError::EmptyRange { .. } | WatchError::EmptyUnion) => {
-                        assert!(want.is_void(), "{want:?} was refused");
+                        assert!(selector.is_void(), "{selector:?} was refused");
                     }
-                    Err(error) => panic!("{want:?}: {error}"),
+                    Err(error) => panic!("{selector:?}: {error}"),
                 }
             }
             2 if !watchers.is_empty() => {
@@ -138,9 +138,17 @@ pub fn selectors(input: &[u8]) {
                 let key = key(input)?;
                 let change = Change::delete(key.clone());
                 let revision = publisher.publish(change).expect("it runs");
-                for (want, watcher) in &mut watchers {
-                    let due: &[u64] = if want.wants(&key) { &[revision] } else { &[] };
-                    assert_eq!(at_hand(watcher), due, "{want:?} at {key:?}");
+                for (selector, watcher) in &mut watchers {
+                    let expected: &[u64] = if selector.matches(&key) {
+                        &[revision]
+                    } else {
+                        &[]
+                    };
+                    assert_eq!(
+                        ready_revisions(watcher),
+                        expected,
+                        "{selector:?} at {key:?}"
+                    );
                 }
             }
         }

@@ -1,20 +1,29 @@
-//! What the tests of kvwatch share: a naive idea of what a watch is ([`want`]), a record of what
-//! a watcher received ([`record`]), a judge of it ([`judge`]) and a naive model of the whole engine
-//! ([`model`]), none of which uses anything of the engine but its public types; random rounds on
-//! real threads ([`stress`]), what the fuzzers run ([`fuzz`]), a store to hold mirrors against
-//! ([`committed`]), and the worlds to run in ([`worlds`], [`bodies`], [`mirrors`]).
+//! What the tests of kvwatch share.
+//!
+//! - A specification of a watch that uses nothing of the engine but its public types: a naive
+//!   [`selector`], a [`record`] of what a watcher received, a [`checker`] that holds a record
+//!   against the promises, and a [`model`] of the whole engine.
+//! - Drivers: random rounds on real threads ([`stress`]) and the bodies of the fuzz targets
+//!   ([`fuzz`]).
+//! - A store that mirrors are compared with ([`committed`]), servers and clients of etcd's API
+//!   ([`etcd`]), and the [`runtimes`] that a test body runs in, with the helpers for such bodies
+//!   ([`shared`], [`mirrors`]).
+//!
+//! A test waits for a condition ([`eventually`]) and never for time to pass. It forces what it
+//! needs and asserts nothing that scheduling decides. A test that hangs fails by its name: each
+//! wait has a limit ([`HANG`], [`in_time`]), and `make test` ends a test that outlives them.
 
-pub mod bodies;
+pub mod checker;
 pub mod committed;
 pub mod etcd;
 pub mod fuzz;
-pub mod judge;
 pub mod mirrors;
 pub mod model;
 pub mod record;
+pub mod runtimes;
+pub mod selector;
+pub mod shared;
 pub mod stress;
-pub mod want;
-pub mod worlds;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,44 +33,50 @@ use std::time::{Duration, Instant};
 
 use kvwatch::{Builder, Change, Dispatcher, Event, Hub, Publisher, Revision, Watcher};
 
-/// A put of this key; its value does not matter.
+/// A put of this key, with a value that does not matter.
 #[must_use]
 pub fn put(key: &str) -> Change {
     Change::put(key.to_owned(), "v")
 }
 
-/// An engine that dispatches on the calling thread alone, so that every step is in the test's
-/// hand. The dispatcher must be kept.
+/// An engine without a dispatcher thread: each publish dispatches on the calling thread.
+///
+/// Keep the dispatcher. The engine fails once it is dropped.
 ///
 /// # Panics
-/// If the builder refuses.
-pub fn by_hand(builder: Builder) -> (Publisher, Hub, Dispatcher) {
+/// If the builder's options are not valid.
+pub fn inline_engine(builder: Builder) -> (Publisher, Hub, Dispatcher) {
     builder.build().expect("valid options")
 }
 
-/// The events' revisions.
+/// The revisions of these events.
 #[must_use]
 pub fn revisions(events: impl IntoIterator<Item = Event>) -> Vec<Revision> {
     events.into_iter().map(|event| event.revision()).collect()
 }
 
-/// The revisions of what is at hand, in order.
+/// Receives without waiting, and returns the revisions of the events received.
 ///
 /// # Panics
 /// If there is a lag.
 #[must_use]
-pub fn at_hand(watcher: &mut Watcher) -> Vec<Revision> {
+pub fn ready_revisions(watcher: &mut Watcher) -> Vec<Revision> {
     revisions(watcher.try_iter().map(|item| item.expect("no lag")))
 }
 
-/// After this long something hangs: the test fails instead of waiting for ever. Nothing is
-/// measured with it.
-pub const HANG: Duration = Duration::from_secs(60);
+/// The limit of one wait. A wait that reaches it hangs, and its test fails.
+///
+/// The limit is far beyond what a busy machine needs. No test measures anything with it.
+pub const HANG: Duration = Duration::from_secs(240);
+
+/// The limit of one test body, or of one thread to end: see [`in_time`]. It is longer than
+/// [`HANG`], so that the wait that hangs is named first.
+const HANG_BODY: Duration = Duration::from_secs(480);
 
 /// Waits until `condition` holds.
 ///
 /// # Panics
-/// If that does not happen: `what` says what was waited for.
+/// If the condition does not hold within [`HANG`]. The message names it as `what`.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + HANG;
     while !condition() {
@@ -70,7 +85,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Runs a test's body on a thread of its own, so that a body that hangs fails.
+/// Runs a test body on a thread of its own, so that the test fails if the body hangs.
 ///
 /// # Panics
 /// If the body panics or does not return.
@@ -78,13 +93,13 @@ pub fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> 
     join_in_time(thread::spawn(body))
 }
 
-/// Joins a thread that must come to its end.
+/// Joins a thread that is expected to end.
 ///
 /// # Panics
-/// If it panicked or does not return.
+/// If the thread panicked or does not end.
 #[expect(clippy::must_use_candidate, reason = "most threads return nothing")]
 pub fn join_in_time<T>(thread: JoinHandle<T>) -> T {
-    let deadline = Instant::now() + 2 * HANG;
+    let deadline = Instant::now() + HANG_BODY;
     while !thread.is_finished() {
         assert!(Instant::now() < deadline, "a thread hangs");
         thread::sleep(Duration::from_millis(1));
@@ -95,51 +110,51 @@ pub fn join_in_time<T>(thread: JoinHandle<T>) -> T {
     }
 }
 
-/// A waker that counts how often it was woken and unparks its thread.
+/// A waker that counts its calls and unparks a thread.
 #[derive(Debug)]
-pub struct Counting {
-    woken: AtomicUsize,
+pub struct CountingWaker {
+    calls: AtomicUsize,
     thread: Thread,
 }
 
-impl Counting {
-    /// A waker for this thread.
+impl CountingWaker {
+    /// A waker that unparks the current thread, and its counter.
     #[must_use]
-    pub fn here() -> (Arc<Self>, Waker) {
+    pub fn pair() -> (Arc<Self>, Waker) {
         let counting = Arc::new(Self {
-            woken: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
             thread: thread::current(),
         });
         (Arc::clone(&counting), Waker::from(counting))
     }
 
-    /// How often it was woken.
+    /// How often the waker was called.
     #[must_use]
-    pub fn woken(&self) -> usize {
-        self.woken.load(Ordering::SeqCst)
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
     }
 
-    /// Parks until it has been woken more than `seen` times.
+    /// Parks until the waker has been called more than `seen` times.
     ///
     /// # Panics
-    /// If that never happens: a wake-up was lost.
+    /// If that does not happen: a wake-up was lost.
     pub fn park_beyond(&self, seen: usize) {
         let deadline = Instant::now() + HANG;
-        while self.woken() <= seen {
+        while self.calls() <= seen {
             assert!(Instant::now() < deadline, "a wake-up was lost");
             thread::park_timeout(Duration::from_millis(100));
         }
     }
 }
 
-impl Wake for Counting {
+impl Wake for CountingWaker {
     fn wake(self: Arc<Self>) {
-        self.woken.fetch_add(1, Ordering::SeqCst);
+        self.calls.fetch_add(1, Ordering::SeqCst);
         self.thread.unpark();
     }
 }
 
-/// A small seeded generator, so that a failing schedule can be named.
+/// A small seeded generator. The seed names a failing schedule.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -150,8 +165,8 @@ impl Rng {
         Self(seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
+    /// The next number, below `bound`.
+    pub fn next_below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

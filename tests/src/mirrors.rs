@@ -1,4 +1,4 @@
-//! The ways to drive and to read a mirror, and to receive the latest events, in each world.
+//! Driving and reading a mirror, and receiving the latest events, in each runtime.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,15 +15,15 @@ use kvwatch::{
 };
 
 use crate::HANG;
-use crate::bodies::by_hand;
 use crate::committed::Committed;
-use crate::worlds::{
-    AsyncStd, Blocking, FuturesExecutor, Publish, Smol, TokioCurrent, TokioMulti, World,
+use crate::runtimes::{
+    AsyncStd, Blocking, FuturesExecutor, Publish, Runtime, Smol, TokioCurrent, TokioMulti,
 };
+use crate::shared::inline_engine;
 
-/// The blocking face of mirrors and latest events, or the async one.
-#[expect(missing_docs, reason = "named as what they stand for")]
-pub trait MirrorWorld: World {
+/// The operations of mirrors and of latest events: the blocking ones, or the async ones.
+#[expect(missing_docs, reason = "named after the operations")]
+pub trait MirrorRuntime: Runtime {
     fn step<R: SnapshotReader<Error: Send> + Send>(
         driver: &mut MirrorDriver<R>,
     ) -> impl Future<Output = Result<Step, MirrorError<R::Error>>> + Send;
@@ -44,7 +44,7 @@ pub trait MirrorWorld: World {
     ) -> impl Future<Output = Option<Result<LatestEvent, RecvError>>> + Send;
 }
 
-impl MirrorWorld for Blocking {
+impl MirrorRuntime for Blocking {
     async fn step<R: SnapshotReader<Error: Send> + Send>(
         driver: &mut MirrorDriver<R>,
     ) -> Result<Step, MirrorError<R::Error>> {
@@ -71,8 +71,8 @@ impl MirrorWorld for Blocking {
 }
 
 macro_rules! asynchronous {
-    ($($world:ty),*) => {$(
-        impl MirrorWorld for $world {
+    ($($runtime:ty),*) => {$(
+        impl MirrorRuntime for $runtime {
             async fn step<R: SnapshotReader<Error: Send> + Send>(
                 driver: &mut MirrorDriver<R>,
             ) -> Result<Step, MirrorError<R::Error>> {
@@ -107,65 +107,65 @@ macro_rules! asynchronous {
 
 asynchronous!(FuturesExecutor, TokioCurrent, TokioMulti, AsyncStd, Smol);
 
-/// What a [`Script`] answers, one after the other.
+/// The answers of a [`Script`], in order.
 type Answers = Arc<Mutex<VecDeque<Snapshot>>>;
 
-/// Answers the reads of a mirror as a test says; without an answer a read fails.
+/// Snapshots for a mirror to read. A read without an answer left fails.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
     answers: Answers,
-    /// What was asked.
-    asked: Arc<Mutex<Vec<Revision>>>,
+    /// The lowest revision that each read required.
+    required: Arc<Mutex<Vec<Revision>>>,
 }
 
 impl Script {
-    /// The next read gets this.
+    /// Adds the answer of a read.
     ///
     /// # Panics
-    /// If another thread did.
+    /// If another thread panicked while it used the script.
     pub fn answer(&self, snapshot: Snapshot) {
         self.answers.lock().expect("no panic").push_back(snapshot);
     }
 
-    /// What [`SnapshotRequest::at_least`] each read so far was asked for.
+    /// The [`SnapshotRequest::at_least`] of each read so far.
     ///
     /// # Panics
-    /// If another thread did.
+    /// If another thread panicked while it used the script.
     #[must_use]
-    pub fn asked(&self) -> Vec<Revision> {
-        self.asked.lock().expect("no panic").clone()
+    pub fn required(&self) -> Vec<Revision> {
+        self.required.lock().expect("no panic").clone()
     }
 
-    /// What reads it.
+    /// The reader of this script, for a mirror.
     pub fn reader(
         &self,
     ) -> impl FnMut(SnapshotRequest) -> Result<Snapshot, String> + Send + 'static + use<> {
         let script = self.clone();
         move |request| {
-            let mut asked = script.asked.lock().expect("no panic");
-            asked.push(request.at_least());
+            let mut required = script.required.lock().expect("no panic");
+            required.push(request.at_least());
             let mut answers = script.answers.lock().expect("no panic");
             answers.pop_front().ok_or_else(|| "no answer".to_owned())
         }
     }
 }
 
-/// A store, its engine, whose every step is in the test's hand, and what mirrors read.
-#[expect(missing_docs, reason = "named as what they stand for")]
+/// A store with an engine that dispatches inline, and the script that its mirrors read.
+#[expect(missing_docs, reason = "named after their types")]
 #[expect(missing_debug_implementations, reason = "only tests hold it")]
-pub struct ByHand<W: World> {
+pub struct MirrorFixture<Rt: Runtime> {
     pub store: Committed,
-    pub publisher: W::Publisher,
+    pub publisher: Rt::Publisher,
     pub hub: Hub,
     pub dispatcher: Dispatcher,
     pub script: Script,
 }
 
-impl<W: MirrorWorld> ByHand<W> {
+impl<Rt: MirrorRuntime> MirrorFixture<Rt> {
     /// An empty store.
     #[must_use]
     pub fn new(selector: Selector, builder: Builder) -> Self {
-        let (publisher, hub, dispatcher) = by_hand::<W>(builder);
+        let (publisher, hub, dispatcher) = inline_engine::<Rt>(builder);
         Self {
             store: Committed::new(selector),
             publisher,
@@ -175,10 +175,10 @@ impl<W: MirrorWorld> ByHand<W> {
         }
     }
 
-    /// Commits and publishes.
+    /// Commits and publishes one transaction.
     ///
     /// # Panics
-    /// If the engine counts otherwise than the store.
+    /// If the engine and the store disagree about its revision.
     pub async fn write(&mut self, changes: impl IntoIterator<Item = Change>) -> Revision {
         let changes: Vec<Change> = changes.into_iter().collect();
         let revision = self.store.commit(&changes);

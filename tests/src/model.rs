@@ -1,7 +1,7 @@
-//! A naive model of the whole engine, driven side by side with the real one.
+//! A naive model of the whole engine, run side by side with the real one.
 //!
-//! Everything happens on one thread, and the engine dispatches on the spot: so the model knows at
-//! every step what each watcher must say, and says so in the plainest way there is.
+//! Everything happens on one thread and the engine dispatches inline. So the model knows after each
+//! step what each watcher must return, and computes it in the simplest way.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -12,49 +12,49 @@ use kvwatch::{
 };
 
 use crate::HANG;
-use crate::judge::{Complete, judge};
+use crate::checker::{Complete, check};
 use crate::record::{Item, Log, Trace};
-use crate::want::{Want, passes};
+use crate::selector::{NaiveSelector, passes};
 
 /// One step of a schedule.
 #[derive(Clone, Debug)]
 pub enum Op {
-    /// A transaction of these changes, under the next revision.
+    /// Publish a transaction of these changes at the next revision.
     Publish(Vec<Change>),
-    /// Transactions with gaps before their revisions.
+    /// Publish transactions. The number is the distance to the previous revision.
     PublishMany(Vec<(u64, Vec<Change>)>),
-    /// A new watcher.
-    Watch(Ask),
-    /// One of the watchers receives, so many times, in this way.
-    Receive(usize, usize, How),
-    /// One of the watchers is closed.
+    /// Register a watcher.
+    Watch(WatchSpec),
+    /// Receive with one of the watchers: its index, the number of receives, and the way.
+    Receive(usize, usize, ReceiveMode),
+    /// Close one of the watchers.
     Close(usize),
-    /// One of the watchers is dropped.
+    /// Drop one of the watchers.
     Drop(usize),
-    /// The history below the last revision but so many is forgotten.
+    /// Compact the history this many revisions before the next one.
     Compact(u64),
 }
 
-/// What a watcher asks for.
+/// The parameters of a watch.
 #[derive(Clone, Debug)]
-pub struct Ask {
-    /// Which keys.
-    pub want: Want,
-    /// Which kinds.
+pub struct WatchSpec {
+    /// The selector.
+    pub selector: NaiveSelector,
+    /// The filter.
     pub filter: Filter,
-    /// With previous values.
+    /// Whether previous values are requested.
     pub prev: bool,
-    /// How many events are queued.
+    /// The capacity of the queue, in events.
     pub capacity: usize,
-    /// It ends at its first overflow.
+    /// Whether the watcher ends at its first overflow.
     pub cancels: bool,
-    /// Relative to the last revision.
+    /// The start revision relative to the last revision, if one is requested.
     pub start: Option<i64>,
 }
 
-/// A way of receiving.
+/// A way to receive.
 #[derive(Clone, Copy, Debug)]
-pub enum How {
+pub enum ReceiveMode {
     /// `try_recv`
     Try,
     /// `poll_recv`
@@ -63,37 +63,37 @@ pub enum How {
     Batch,
 }
 
-/// A watcher and what is known of it.
-struct Watching {
+/// A watcher, with what the model knows about it.
+struct ModelWatcher {
     watcher: Watcher,
     trace: Trace,
-    ask: Ask,
-    /// Events queued ahead of the receiver, by transaction; only kept for those that cancel.
+    spec: WatchSpec,
+    /// The number of queued events of each transaction. Kept for watchers that cancel only.
     queued: VecDeque<usize>,
-    /// It starts in the past and has not read up to the present.
-    reads_on: bool,
+    /// Whether the watcher started in the past and may not have caught up yet.
+    catching_up: bool,
     ended: Option<EndReason>,
 }
 
-/// The engine and the model of it.
+/// The engine and its model.
 pub struct Model {
     publisher: Publisher,
     hub: Hub,
     _dispatcher: Dispatcher,
     log: Log,
-    /// The transactions that the history holds, with their number of events.
+    /// The transactions in the history: revision and number of events.
     history: VecDeque<(Revision, usize)>,
     history_bound: usize,
     floor: Revision,
-    watching: Vec<Watching>,
+    watching: Vec<ModelWatcher>,
     lags: usize,
 }
 
 impl Model {
-    /// With a history of so many events.
+    /// A model of an engine with a history of this many events.
     ///
     /// # Panics
-    /// If the builder refuses.
+    /// If the builder refuses the options.
     #[must_use]
     pub fn new(history: usize) -> Self {
         let (publisher, hub, dispatcher) = Builder::new().history(history).build().unwrap();
@@ -110,10 +110,10 @@ impl Model {
         }
     }
 
-    /// Does one step on both, and compares.
+    /// Runs one step on the engine and on the model, and compares them.
     ///
     /// # Errors
-    /// What is not as it should be.
+    /// The difference.
     pub fn step(&mut self, op: Op) -> Result<(), String> {
         match op {
             Op::Publish(changes) => self.publish(vec![(self.log.last() + 1, changes)], true),
@@ -126,19 +126,19 @@ impl Model {
                 let numbered = numbered.collect();
                 self.publish(numbered, false)
             }
-            Op::Watch(ask) => self.watch(ask),
-            Op::Receive(which, times, how) => {
+            Op::Watch(spec) => self.watch(spec),
+            Op::Receive(which, times, mode) => {
                 let Some(which) = which.checked_rem(self.watching.len()) else {
                     return Ok(());
                 };
-                (0..times).try_for_each(|_| self.receive(which, how).map(drop))
+                (0..times).try_for_each(|_| self.receive(which, mode).map(drop))
             }
             Op::Close(which) => {
                 if let Some(which) = which.checked_rem(self.watching.len()) {
                     let watching = &mut self.watching[which];
                     watching.watcher.close();
                     watching.ended.get_or_insert(EndReason::Closed);
-                    // What was queued is gone: nothing is owed any more.
+                    // A close discards the queue, so no further event is expected.
                     let progress = watching.watcher.progress();
                     watching.trace.items.push(Item::Progress(progress));
                     let end = watching.watcher.try_recv();
@@ -166,16 +166,16 @@ impl Model {
         }
     }
 
-    /// Receives all that is left and shuts the engine down.
+    /// Receives all remaining events, and shuts the engine down.
     ///
     /// # Errors
-    /// What is not as it should be.
+    /// The difference.
     ///
     /// # Panics
     /// If the engine does not shut down.
     pub fn finish(mut self) -> Result<(), String> {
         while !self.watching.is_empty() {
-            while self.receive(0, How::Try)? {}
+            while self.receive(0, ReceiveMode::Try)? {}
             let last = match self.watching[0].ended {
                 Some(_) => self.watching[0].watcher.progress(),
                 None => self.log.last(),
@@ -229,7 +229,7 @@ impl Model {
             self.floor = self.log.last() + 1;
         }
         self.compare_history()?;
-        self.watching.iter_mut().try_for_each(Watching::compare)
+        self.watching.iter_mut().try_for_each(ModelWatcher::compare)
     }
 
     fn history_events(&self) -> usize {
@@ -246,20 +246,20 @@ impl Model {
         }
     }
 
-    fn watch(&mut self, ask: Ask) -> Result<(), String> {
+    fn watch(&mut self, spec: WatchSpec) -> Result<(), String> {
         let last = self.log.last();
         let mut options = WatchOptions::new()
-            .capacity(ask.capacity)
-            .filter(ask.filter)
-            .prev_value(ask.prev);
-        if ask.cancels {
+            .capacity(spec.capacity)
+            .filter(spec.filter)
+            .prev_value(spec.prev);
+        if spec.cancels {
             options = options.overflow(Overflow::Cancel);
         }
-        let start = ask.start.map(|start| last.saturating_add_signed(start));
+        let start = spec.start.map(|start| last.saturating_add_signed(start));
         if let Some(start) = start {
             options = options.start_revision(start);
         }
-        let watched = self.hub.watch_with(ask.want.selector(), options);
+        let watched = self.hub.watch_with(spec.selector.to_selector(), options);
         let due = start.unwrap_or(last + 1).max(1);
         let watcher = match watched {
             Ok(watcher) if watcher.start_revision() == due && due >= self.floor => watcher,
@@ -268,20 +268,22 @@ impl Model {
             {
                 return Ok(());
             }
-            Err(WatchError::EmptyRange { .. } | WatchError::EmptyUnion) if ask.want.is_void() => {
+            Err(WatchError::EmptyRange { .. } | WatchError::EmptyUnion)
+                if spec.selector.is_void() =>
+            {
                 return Ok(());
             }
-            other => return Err(format!("{ask:?} from {start:?} at {last} gave {other:?}")),
+            other => return Err(format!("{spec:?} from {start:?} at {last} gave {other:?}")),
         };
-        let mut trace = Trace::new(format!("{ask:?}"), ask.want.clone(), &watcher);
-        trace.filter = ask.filter;
-        trace.prev = ask.prev;
-        let mut watching = Watching {
+        let mut trace = Trace::new(format!("{spec:?}"), spec.selector.clone(), &watcher);
+        trace.filter = spec.filter;
+        trace.prev = spec.prev;
+        let mut watching = ModelWatcher {
             watcher,
             trace,
-            ask,
+            spec,
             queued: VecDeque::new(),
-            reads_on: due <= last,
+            catching_up: due <= last,
             ended: None,
         };
         watching.compare()?;
@@ -289,20 +291,20 @@ impl Model {
         Ok(())
     }
 
-    /// One receive; returns whether it brought anything.
-    fn receive(&mut self, which: usize, how: How) -> Result<bool, String> {
+    /// Receives once. Returns whether there was an event or a lag.
+    fn receive(&mut self, which: usize, mode: ReceiveMode) -> Result<bool, String> {
         let floor = self.floor;
         let watching = &mut self.watching[which];
         let before = watching.watcher.progress();
-        let received = watching.receive(how);
+        let received = watching.receive(mode);
         let item = match received {
             Ok(item) => item,
             Err(TryRecvError::Empty) => {
-                watching.reads_on = false;
-                return watching.empty(self.log.last()).map(|()| false);
+                watching.catching_up = false;
+                return watching.check_empty(self.log.last()).map(|()| false);
             }
             Err(TryRecvError::Lagged(lagged)) => {
-                // Legal only where the history has really passed by, and exactly so far.
+                // A lag must end just below the oldest revision of the history.
                 let start = watching.trace.start;
                 if lagged.to != floor - 1 || before >= lagged.to || lagged.from < start {
                     return Err(format!("{lagged:?} with {floor} the oldest, at {before}"));
@@ -322,72 +324,72 @@ impl Model {
         Ok(true)
     }
 
-    /// Judges a watcher that leaves.
+    /// Removes a watcher and checks its trace.
     fn leave(&mut self, which: usize, complete: Complete) -> Result<(), String> {
         let gone = self.watching.swap_remove(which);
-        judge(&self.log, &gone.trace, complete).map_err(|violation| violation.to_string())
+        check(&self.log, &gone.trace, complete).map_err(|violation| violation.to_string())
     }
 }
 
-impl Watching {
-    fn receive(&mut self, how: How) -> Result<Item, TryRecvError> {
-        // A receive takes all that is queued; those that cancel have room again.
+impl ModelWatcher {
+    fn receive(&mut self, mode: ReceiveMode) -> Result<Item, TryRecvError> {
+        // A receive takes the whole queue, so that a watcher that cancels has room again.
         if self.watcher_is_dry() {
             self.queued.clear();
         }
-        match how {
-            How::Try => self
+        match mode {
+            ReceiveMode::Try => self
                 .watcher
                 .try_recv()
                 .map(|event| Item::Event((&event).into())),
-            How::Batch => {
+            ReceiveMode::Batch => {
                 let batch = self.watcher.try_recv_batch();
                 batch.map(|batch| Item::Batch(batch.iter().map(Into::into).collect()))
             }
-            How::Poll => match self
+            ReceiveMode::Poll => match self
                 .watcher
                 .poll_recv(&mut Context::from_waker(Waker::noop()))
             {
                 Poll::Ready(received) => Ok(Item::Event((&received?).into())),
-                // It may be one step of reading on that brought nothing.
+                // A step of catching up may return nothing although more follows.
                 Poll::Pending => Ok(Item::Event((&self.watcher.try_recv()?).into())),
             },
         }
     }
 
-    /// Whether everything that was taken out of the queue has been handed out.
+    /// Whether every event taken out of the queue has been received.
     fn watcher_is_dry(&self) -> bool {
         self.watcher.len() == self.queued.iter().sum::<usize>()
     }
 
-    /// What a transaction means for a watcher that cancels.
+    /// Updates the expectations of a watcher that cancels.
     fn expect(&mut self, revision: Revision, changes: &[Change]) {
-        let wanted =
-            |change: &&Change| self.ask.want.wants(change.key()) && passes(self.ask.filter, change);
+        let wanted = |change: &&Change| {
+            self.spec.selector.matches(change.key()) && passes(self.spec.filter, change)
+        };
         let matching = changes.iter().filter(wanted).count();
-        let concerned = self.ask.cancels && !self.reads_on && revision >= self.trace.start;
+        let concerned = self.spec.cancels && !self.catching_up && revision >= self.trace.start;
         if matching == 0 || !concerned || self.ended.is_some() {
             return;
         }
         let queued: usize = self.queued.iter().sum();
-        if queued == 0 || queued + matching <= self.ask.capacity {
+        if queued == 0 || queued + matching <= self.spec.capacity {
             self.queued.push_back(matching);
         } else {
             self.ended = Some(EndReason::Overflow);
         }
     }
 
-    /// What can be said at any time.
+    /// Compares the end of the watcher, which is defined at any time.
     fn compare(&mut self) -> Result<(), String> {
-        // When exactly a replay has come to the present is not to be seen; from then on it can
-        // overflow.
-        if self.reads_on && self.ask.cancels {
+        // The model does not see when a catch-up ends. From then on the watcher can overflow.
+        if self.catching_up && self.spec.cancels {
             self.ended = self.watcher.end();
         }
         if self.watcher.end() != self.ended {
             return Err(format!(
                 "{:?} ended with {:?}, and {:?} was due",
-                self.ask,
+                self.spec,
                 self.watcher.end(),
                 self.ended
             ));
@@ -395,8 +397,8 @@ impl Watching {
         Ok(())
     }
 
-    /// Nothing is at hand: then it has all there is.
-    fn empty(&mut self, last: Revision) -> Result<(), String> {
+    /// Checks a watcher without a queued event: it has received everything.
+    fn check_empty(&mut self, last: Revision) -> Result<(), String> {
         let progress = self.watcher.progress();
         self.trace.items.push(Item::Progress(progress));
         if progress == last.max(self.trace.start - 1) {

@@ -1,4 +1,4 @@
-//! What was committed and what a watcher received, written down as it happened.
+//! Records of what a store committed and of what a watcher received.
 
 use std::collections::BTreeSet;
 
@@ -8,44 +8,45 @@ use kvwatch::{
     Watcher,
 };
 
-use crate::want::Want;
+use crate::selector::NaiveSelector;
 
-/// The commits of a store, in order.
+/// The transactions of a store, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// Each transaction that was published, or dropped by a lossy publish.
+    /// Every transaction that was published, or dropped by a lossy publish.
     pub transactions: Vec<(Revision, Vec<Change>)>,
-    /// Those that were dropped.
+    /// The revisions that a lossy publish dropped.
     pub dropped: BTreeSet<Revision>,
-    /// Those up to which the store was compacted: what their changes replaced may be gone.
+    /// The revisions that the store was compacted at. The previous values of their changes may be
+    /// unavailable.
     pub compacted: BTreeSet<Revision>,
 }
 
 impl Log {
-    /// The last revision committed.
+    /// The last committed revision.
     #[must_use]
     pub fn last(&self) -> Revision {
         self.transactions.last().map_or(0, |entry| entry.0)
     }
 }
 
-/// An event's content, on its own.
+/// An event as a watcher received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Its revision.
+    /// The revision.
     pub revision: Revision,
     /// Put or delete.
     pub kind: EventKind,
-    /// Its key.
+    /// The key.
     pub key: Bytes,
-    /// Its value.
+    /// The value.
     pub value: Option<Bytes>,
-    /// Its previous value.
+    /// The previous value.
     pub prev: PrevValue,
 }
 
 impl Seen {
-    /// What a watch gets of a change committed under this revision.
+    /// The event that a watch receives for a change committed at this revision.
     #[must_use]
     pub fn of(revision: Revision, change: &Change, with_prev: bool) -> Self {
         Self {
@@ -80,83 +81,83 @@ impl From<&Event> for Seen {
     }
 }
 
-/// One thing that a watcher received, or said of itself.
+/// One observation of a watcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// One event by itself.
+    /// An event received alone.
     Event(Seen),
-    /// Events that arrived together.
+    /// Events received as one batch.
     Batch(Vec<Seen>),
-    /// Revisions missed.
+    /// A lag.
     Lagged(Lagged),
-    /// What `progress()` returned.
+    /// The value of `progress()`.
     Progress(Revision),
-    /// The end.
+    /// The end of the watcher.
     End(EndReason),
 }
 
-/// The life of one watcher.
+/// The observations of one watcher.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// For reports.
+    /// The name that reports use.
     pub name: String,
-    /// What it asked for.
-    pub want: Want,
-    /// Which kinds it asked for.
+    /// The selector of the watch.
+    pub selector: NaiveSelector,
+    /// The filter of the watch.
     pub filter: Filter,
-    /// Whether it asked for previous values.
+    /// Whether the watch requested previous values.
     pub prev: bool,
-    /// What its `start_revision()` said.
+    /// The value of `start_revision()`.
     pub start: Revision,
-    /// The start revision that it asked for, if it did.
-    pub asked: Option<Revision>,
-    /// What it received, in order.
+    /// The start revision that the watch requested, if any.
+    pub requested_start: Option<Revision>,
+    /// The observations, in order.
     pub items: Vec<Item>,
-    /// For each lag, as far as it was written down: the oldest revision that the history held
-    /// just after.
+    /// For the first lags, in order: the oldest revision that the history held just after the lag
+    /// was received. May be shorter than the number of lags.
     pub floors: Vec<Revision>,
 }
 
 impl Trace {
-    /// Of a watcher of both kinds without previous values.
+    /// The trace of a watcher without a filter and without previous values.
     #[must_use]
-    pub fn new(name: impl Into<String>, want: Want, watcher: &Watcher) -> Self {
+    pub fn new(name: impl Into<String>, selector: NaiveSelector, watcher: &Watcher) -> Self {
         Self {
             name: name.into(),
-            want,
+            selector,
             filter: Filter::All,
             prev: false,
             start: watcher.start_revision(),
-            asked: None,
+            requested_start: None,
             items: Vec::new(),
             floors: Vec::new(),
         }
     }
 
-    /// Writes down what a receive returned, and what the watcher says of its progress. Returns
-    /// whether it goes on.
+    /// Records the result of a receive, and the progress of the watcher. Returns false once the
+    /// watcher has ended.
     pub fn received(&mut self, received: &Result<Event, RecvError>, watcher: &Watcher) -> bool {
-        let goes_on = self.write(match received {
+        let is_open = self.record(match received {
             Ok(event) => Ok(Item::Event(event.into())),
             Err(error) => Err(*error),
         });
         self.items.push(Item::Progress(watcher.progress()));
-        goes_on
+        is_open
     }
 
-    /// The same for a batch.
-    pub fn write(&mut self, received: Result<Item, RecvError>) -> bool {
+    /// Records an item or an error. Returns false once the watcher has ended.
+    pub fn record(&mut self, received: Result<Item, RecvError>) -> bool {
         let item = match received {
             Ok(item) => item,
             Err(RecvError::Lagged(lagged)) => Item::Lagged(lagged),
             Err(RecvError::Closed(reason)) => Item::End(reason),
         };
-        let goes_on = !matches!(item, Item::End(_));
+        let is_open = !matches!(item, Item::End(_));
         self.items.push(item);
-        goes_on
+        is_open
     }
 
-    /// Receives everything to the end, one event after the other.
+    /// Receives one event after the other until the watcher ends.
     pub fn drain(&mut self, watcher: &mut Watcher) {
         loop {
             let received = watcher.recv();
@@ -166,7 +167,7 @@ impl Trace {
         }
     }
 
-    /// How many events it received.
+    /// The number of events received.
     #[must_use]
     pub fn events(&self) -> usize {
         let count = |item: &Item| match item {
@@ -177,7 +178,7 @@ impl Trace {
         self.items.iter().map(count).sum()
     }
 
-    /// The lags it was told of.
+    /// The lags received.
     #[must_use]
     pub fn lags(&self) -> Vec<Lagged> {
         let lags = self.items.iter().filter_map(|item| match item {
@@ -187,7 +188,7 @@ impl Trace {
         lags.collect()
     }
 
-    /// Its end, if it came to one.
+    /// The end, if the watcher has ended.
     #[must_use]
     pub fn end(&self) -> Option<EndReason> {
         match self

@@ -1,5 +1,5 @@
-//! What can be polled can be cancelled: with nothing lost, in every runtime. And what else is
-//! true of streams alone.
+//! Cancellation: every future can be dropped without a loss, in every runtime. And what holds for
+//! streams only.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -13,28 +13,28 @@ use kvwatch::{
     Builder, Change, Dispatcher, EndReason, Hub, PublishErrorKind, RecvError, Selector, WaitError,
     WatchOptions, Watcher,
 };
-use kvwatch_tests::bodies::{
-    WAYS, by_hand, on_a_thread, poll_once, receive, revisions, running, that_ends, watch,
+use kvwatch_tests::runtimes::{AsyncRuntime, Publish, Receive, Reserve, yield_now};
+use kvwatch_tests::shared::{
+    WAYS, ending_stream, inline_engine, on_a_thread, poll_once, receive, revisions, running, watch,
 };
-use kvwatch_tests::worlds::{AsyncWorld, Publish, Receive, Reserve, breathe};
-use kvwatch_tests::{Counting, eventually, in_every_async_world, put};
+use kvwatch_tests::{CountingWaker, eventually, in_every_async_runtime, put};
 
-in_every_async_world![
-    reliable_a_cancelled_receive_leaves_item_and_wake_up_to_the_next,
-    reliable_receives_cancelled_under_load_lose_nothing,
-    clean_a_stream_ends_once_and_for_ever,
-    isolated_ten_thousand_streams_on_one_runtime,
-    reliable_a_cancelled_publish_publishes_nothing,
-    reliable_publishes_cancelled_under_load_lose_nothing,
-    isolated_a_publish_that_waits_blocks_no_thread,
-    isolated_a_shutdown_that_waits_blocks_no_thread,
-    clean_a_publish_that_waits_is_woken_by_the_end,
-    clean_a_shutdown_that_is_cancelled_goes_on,
+in_every_async_runtime![
+    reliable_next_receive_has_event_and_wake_up_when_a_receive_is_cancelled,
+    reliable_nothing_is_lost_when_receives_are_cancelled_under_load,
+    clean_stream_stays_ended_once_it_has_ended,
+    isolated_ten_thousand_streams_receive_on_one_runtime,
+    reliable_nothing_is_published_when_a_publish_is_cancelled,
+    reliable_nothing_is_lost_when_publishes_are_cancelled_under_load,
+    isolated_no_thread_is_blocked_when_a_publish_waits,
+    isolated_no_thread_is_blocked_when_a_shutdown_waits,
+    clean_waiting_publish_is_refused_when_the_engine_ends,
+    clean_shutdown_goes_on_when_its_future_is_dropped,
 ];
 
-async fn clean_a_stream_ends_once_and_for_ever<W: AsyncWorld>() {
+async fn clean_stream_stays_ended_once_it_has_ended<Rt: AsyncRuntime>() {
     for reason in [EndReason::Overflow, EndReason::Failed] {
-        let mut stream = that_ends::<W>(reason).await;
+        let mut stream = ending_stream::<Rt>(reason).await;
         assert_eq!(stream.next().await.unwrap().unwrap().revision(), 1);
         assert!(!stream.is_terminated());
         let closed = RecvError::Closed(reason);
@@ -43,54 +43,56 @@ async fn clean_a_stream_ends_once_and_for_ever<W: AsyncWorld>() {
         assert_eq!(stream.next().await, None);
         assert_eq!(stream.next().await, None);
 
-        let mut batches = W::batches(that_ends::<W>(reason).await);
+        let mut batches = Rt::batches(ending_stream::<Rt>(reason).await);
         assert_eq!(batches.next().await.unwrap().unwrap().len(), 1);
         assert_eq!(batches.next().await, Some(Err(closed)));
         assert!(batches.is_terminated());
         assert_eq!(batches.next().await, None);
         assert_eq!(batches.next().await, None);
     }
-    let (publisher, hub) = running::<W>(Builder::new());
-    let mut stream = watch::<W>(&hub, WatchOptions::new());
-    let mut batches = W::batches(watch::<W>(&hub, WatchOptions::new()));
+    let (publisher, hub) = running::<Rt>(Builder::new());
+    let mut stream = watch::<Rt>(&hub, WatchOptions::new());
+    let mut batches = Rt::batches(watch::<Rt>(&hub, WatchOptions::new()));
     publisher.shutdown().await.expect("it ran");
     assert_eq!((stream.next().await, stream.next().await), (None, None));
     assert_eq!((batches.next().await, batches.next().await), (None, None));
     assert!(stream.is_terminated() && batches.is_terminated());
 }
 
-async fn reliable_a_cancelled_receive_leaves_item_and_wake_up_to_the_next<W: AsyncWorld>() {
+async fn reliable_next_receive_has_event_and_wake_up_when_a_receive_is_cancelled<
+    Rt: AsyncRuntime,
+>() {
     for first in WAYS {
         for second in WAYS {
-            let (mut publisher, hub, _dispatcher) = by_hand::<W>(Builder::new());
-            let mut stream = watch::<W>(&hub, WatchOptions::new());
-            let (cancelled, cancelled_waker) = Counting::here();
-            let (waiting, waiting_waker) = Counting::here();
+            let (mut publisher, hub, _dispatcher) = inline_engine::<Rt>(Builder::new());
+            let mut stream = watch::<Rt>(&hub, WatchOptions::new());
+            let (cancelled, cancelled_waker) = CountingWaker::pair();
+            let (waiting, waiting_waker) = CountingWaker::pair();
             let ways = format!("{first:?}, {second:?}");
 
-            // Whoever polled last is woken, and finds the item.
+            // The last poll is woken, and finds the event.
             assert!(poll_once(receive(&mut stream, first), &cancelled_waker).is_pending());
             assert!(poll_once(receive(&mut stream, second), &waiting_waker).is_pending());
             publisher.publish(put("k")).await.expect("it runs");
-            assert_eq!((cancelled.woken(), waiting.woken()), (0, 1), "{ways}");
+            assert_eq!((cancelled.calls(), waiting.calls()), (0, 1), "{ways}");
             let polled = poll_once(revisions(&mut stream, second), &waiting_waker);
             assert_eq!(polled, Poll::Ready(Ok(vec![1])), "{ways}");
 
-            // Woken and then cancelled, it leaves the item to the next.
+            // A receive that is woken and then cancelled leaves the event to the next one.
             assert!(poll_once(receive(&mut stream, first), &cancelled_waker).is_pending());
             publisher.publish(put("k")).await.expect("it runs");
-            assert_eq!((cancelled.woken(), waiting.woken()), (1, 1), "{ways}");
+            assert_eq!((cancelled.calls(), waiting.calls()), (1, 1), "{ways}");
             let polled = poll_once(revisions(&mut stream, second), &waiting_waker);
             assert_eq!(polled, Poll::Ready(Ok(vec![2])), "{ways}");
         }
     }
 }
 
-async fn reliable_receives_cancelled_under_load_lose_nothing<W: AsyncWorld>() {
+async fn reliable_nothing_is_lost_when_receives_are_cancelled_under_load<Rt: AsyncRuntime>() {
     const EVENTS: u64 = 30_000;
-    let (mut publisher, hub) = running::<W>(Builder::new());
-    let mut stream = watch::<W>(&hub, WatchOptions::new().capacity(4));
-    let publishing = W::spawn(async move {
+    let (mut publisher, hub) = running::<Rt>(Builder::new());
+    let mut stream = watch::<Rt>(&hub, WatchOptions::new().capacity(4));
+    let publishing = Rt::spawn(async move {
         for _ in 0..EVENTS {
             publisher.publish(put("k")).await.expect("it runs");
         }
@@ -106,7 +108,7 @@ async fn reliable_receives_cancelled_under_load_lose_nothing<W: AsyncWorld>() {
             match select(receiving, ready(())).await {
                 Either::Left((received, _)) => received,
                 Either::Right(_) => {
-                    breathe().await;
+                    yield_now().await;
                     continue;
                 }
             }
@@ -122,13 +124,13 @@ async fn reliable_receives_cancelled_under_load_lose_nothing<W: AsyncWorld>() {
     drop(publishing.await);
 }
 
-async fn isolated_ten_thousand_streams_on_one_runtime<W: AsyncWorld>() {
+async fn isolated_ten_thousand_streams_receive_on_one_runtime<Rt: AsyncRuntime>() {
     const STREAMS: usize = 10_000;
-    let (mut publisher, hub) = running::<W>(Builder::new());
+    let (mut publisher, hub) = running::<Rt>(Builder::new());
     let mut tasks = Vec::new();
     for i in 0..STREAMS {
-        let mut stream = W::Stream::of(hub.watch(format!("k{i}")).expect("it runs"));
-        tasks.push(W::spawn(async move {
+        let mut stream = Rt::Stream::of(hub.watch(format!("k{i}")).expect("it runs"));
+        tasks.push(Rt::spawn(async move {
             let first = stream.next().await.expect("no end").expect("no lag");
             let second = stream.next().await.expect("no end").expect("no lag");
             assert_eq!(first.key(), second.key());
@@ -152,18 +154,19 @@ async fn isolated_ten_thousand_streams_on_one_runtime<W: AsyncWorld>() {
     assert_eq!(hub.stats().watchers.total, 0);
 }
 
-/// An engine whose ingress of one message is full, and its dispatcher, which does not run yet.
-async fn full<W: AsyncWorld>() -> (W::Publisher, Hub, Dispatcher, Watcher) {
-    let (mut publisher, hub, dispatcher) = by_hand::<W>(Builder::new().ingress(1).inline(false));
+/// An engine whose ingress of one message is full. Its dispatcher does not run yet.
+async fn full<Rt: AsyncRuntime>() -> (Rt::Publisher, Hub, Dispatcher, Watcher) {
+    let (mut publisher, hub, dispatcher) =
+        inline_engine::<Rt>(Builder::new().ingress(1).inline(false));
     let watcher = hub.watch(Selector::all()).expect("it runs");
     publisher.publish(put("k")).await.expect("there is room");
     (publisher, hub, dispatcher, watcher)
 }
 
-async fn reliable_a_cancelled_publish_publishes_nothing<W: AsyncWorld>() {
-    let (mut publisher, _hub, dispatcher, watcher) = full::<W>().await;
-    let (cancelled, cancelled_waker) = Counting::here();
-    let (waiting, waiting_waker) = Counting::here();
+async fn reliable_nothing_is_published_when_a_publish_is_cancelled<Rt: AsyncRuntime>() {
+    let (mut publisher, _hub, dispatcher, watcher) = full::<Rt>().await;
+    let (cancelled, cancelled_waker) = CountingWaker::pair();
+    let (waiting, waiting_waker) = CountingWaker::pair();
     let batch = || vec![put("k")];
     assert!(poll_once(publisher.reserve(), &cancelled_waker).is_pending());
     assert!(poll_once(publisher.publish(put("k")), &cancelled_waker).is_pending());
@@ -174,9 +177,9 @@ async fn reliable_a_cancelled_publish_publishes_nothing<W: AsyncWorld>() {
     assert!(poll_once(publisher.reserve(), &waiting_waker).is_pending());
 
     let dispatching = thread::spawn(|| dispatcher.run());
-    on_a_thread(move || eventually("a wake-up", || waiting.woken() > 0)).await;
-    assert_eq!(cancelled.woken(), 0);
-    // A permit that is dropped gives the room back.
+    on_a_thread(move || eventually("a wake-up", || waiting.calls() > 0)).await;
+    assert_eq!(cancelled.calls(), 0);
+    // Dropping a permit frees its room.
     drop(publisher.reserve().await.expect("it runs"));
     let permit = publisher.reserve().await.expect("it runs");
     assert_eq!(permit.publish(put("k")), Ok(2));
@@ -189,17 +192,17 @@ async fn reliable_a_cancelled_publish_publishes_nothing<W: AsyncWorld>() {
     on_a_thread(|| dispatching.join().expect("no panic")).await;
 }
 
-async fn reliable_publishes_cancelled_under_load_lose_nothing<W: AsyncWorld>() {
+async fn reliable_nothing_is_lost_when_publishes_are_cancelled_under_load<Rt: AsyncRuntime>() {
     const EVENTS: u64 = 5_000;
-    let (mut publisher, hub) = running::<W>(Builder::new().ingress(1).inline(false));
-    let mut stream = watch::<W>(&hub, WatchOptions::new());
-    let publishing = W::spawn(async move {
+    let (mut publisher, hub) = running::<Rt>(Builder::new().ingress(1).inline(false));
+    let mut stream = watch::<Rt>(&hub, WatchOptions::new());
+    let publishing = Rt::spawn(async move {
         let mut refused = 0_u64;
         for round in 0_u64.. {
             if publisher.revision() == EVENTS {
                 break;
             }
-            // Its number goes along, so that one that is published twice would show.
+            // The value is the number of the change, so that a second publish of it shows.
             let change = Change::put("k", (publisher.revision() + 1).to_string());
             let cancelled = if round % 2 == 0 {
                 let reserving = pin!(publisher.reserve());
@@ -237,15 +240,15 @@ async fn reliable_publishes_cancelled_under_load_lose_nothing<W: AsyncWorld>() {
     publishing.await;
 }
 
-async fn isolated_a_publish_that_waits_blocks_no_thread<W: AsyncWorld>() {
-    let (mut publisher, _hub, dispatcher, watcher) = full::<W>().await;
-    // On the same thread: what makes room runs only if waiting lets it.
+async fn isolated_no_thread_is_blocked_when_a_publish_waits<Rt: AsyncRuntime>() {
+    let (mut publisher, _hub, dispatcher, watcher) = full::<Rt>().await;
+    // On the same thread: the dispatcher starts only if the waiting publish lets other tasks run.
     let publishing = async {
         publisher.publish(put("k")).await.expect("it runs");
         publisher.publish(put("k")).await.expect("it runs");
     };
     let dispatching = async {
-        breathe().await;
+        yield_now().await;
         thread::spawn(|| dispatcher.run())
     };
     let ((), dispatching) = futures::join!(publishing, dispatching);
@@ -254,10 +257,10 @@ async fn isolated_a_publish_that_waits_blocks_no_thread<W: AsyncWorld>() {
     assert_eq!({ watcher }.iter().count(), 3);
 }
 
-async fn isolated_a_shutdown_that_waits_blocks_no_thread<W: AsyncWorld>() {
-    let (publisher, _hub, dispatcher, mut watcher) = full::<W>().await;
+async fn isolated_no_thread_is_blocked_when_a_shutdown_waits<Rt: AsyncRuntime>() {
+    let (publisher, _hub, dispatcher, mut watcher) = full::<Rt>().await;
     let dispatching = async {
-        breathe().await;
+        yield_now().await;
         thread::spawn(|| dispatcher.run())
     };
     let (shut_down, dispatching) = futures::join!(publisher.shutdown(), dispatching);
@@ -266,12 +269,12 @@ async fn isolated_a_shutdown_that_waits_blocks_no_thread<W: AsyncWorld>() {
     assert_eq!(watcher.iter().count(), 1);
 }
 
-async fn clean_a_publish_that_waits_is_woken_by_the_end<W: AsyncWorld>() {
-    let (mut publisher, _hub, dispatcher, _watcher) = full::<W>().await;
-    let (waiting, waker) = Counting::here();
+async fn clean_waiting_publish_is_refused_when_the_engine_ends<Rt: AsyncRuntime>() {
+    let (mut publisher, _hub, dispatcher, _watcher) = full::<Rt>().await;
+    let (waiting, waker) = CountingWaker::pair();
     assert!(poll_once(publisher.reserve(), &waker).is_pending());
     drop(dispatcher);
-    assert_eq!(waiting.woken(), 1);
+    assert_eq!(waiting.calls(), 1);
     let refused = publisher.reserve().await.map(|_| ()).unwrap_err();
     assert_eq!(refused.reason(), EndReason::Failed);
     let change = put("precious");
@@ -285,10 +288,10 @@ async fn clean_a_publish_that_waits_is_woken_by_the_end<W: AsyncWorld>() {
     assert_eq!(many.unwrap_err().into_input(), entries);
 }
 
-async fn clean_a_shutdown_that_is_cancelled_goes_on<W: AsyncWorld>() {
+async fn clean_shutdown_goes_on_when_its_future_is_dropped<Rt: AsyncRuntime>() {
     for polled in [false, true] {
-        let (mut publisher, hub) = running::<W>(Builder::new().inline(false));
-        let mut stream = watch::<W>(&hub, WatchOptions::new());
+        let (mut publisher, hub) = running::<Rt>(Builder::new().inline(false));
+        let mut stream = watch::<Rt>(&hub, WatchOptions::new());
         publisher.publish(put("k")).await.expect("it runs");
         let shutdown = publisher.shutdown();
         if polled {

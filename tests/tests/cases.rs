@@ -1,4 +1,5 @@
-//! What broke others, case by case. Each test is named after the defect, with where it was seen.
+//! Defects of other systems, case by case. Each test names the promise that the defect breaks; its
+//! comment names the defect and the issues that report it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +14,8 @@ use kvwatch::{
     Selector, TryRecvError, WatchError, WatchOptions, Watcher,
 };
 use kvwatch_tests::{
-    Counting, HANG, at_hand, by_hand, eventually, in_time, join_in_time, put, revisions,
+    CountingWaker, HANG, eventually, in_time, inline_engine, join_in_time, put, ready_revisions,
+    revisions,
 };
 
 fn from(start: u64) -> WatchOptions {
@@ -24,10 +26,11 @@ fn of_capacity(events: usize) -> WatchOptions {
     WatchOptions::new().capacity(events)
 }
 
-/// etcd #15220, d-engine.
+/// etcd #15220, d-engine: progress ahead of queued events, or below an earlier one, or in a slot of
+/// the queue.
 #[test]
-fn progress_ahead_of_queued_events_or_below_an_earlier_one_or_taking_a_slot() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn bookmarkable_progress_stays_below_queued_events_and_takes_no_slot() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut watcher = hub.watch_with("k", of_capacity(1)).unwrap();
     publisher.publish(put("k")).unwrap();
     for _ in 0..1000 {
@@ -40,11 +43,11 @@ fn progress_ahead_of_queued_events_or_below_an_earlier_one_or_taking_a_slot() {
     assert_eq!(stats.fell_behind, 0, "progress takes no room");
 }
 
-/// d-engine: ingress overflow only logged. And: a loss at the very end of a burst, with no later
-/// event to carry the news.
+/// d-engine: an overflow of the ingress is only logged. Here the loss is at the end of a burst, with
+/// no later event to report it with.
 #[test]
-fn ingress_overflow_that_watchers_are_never_told_of() {
-    let (mut publisher, hub, dispatcher) = by_hand(Builder::new().inline(false).ingress(1));
+fn reliable_gap_is_reported_to_every_watcher_when_the_ingress_overflows() {
+    let (mut publisher, hub, dispatcher) = inline_engine(Builder::new().inline(false).ingress(1));
     let matching = hub.watch("k").unwrap();
     let other = hub.watch("other").unwrap();
     let future = hub.watch_with("k", from(3)).unwrap();
@@ -77,54 +80,55 @@ fn ingress_overflow_that_watchers_are_never_told_of() {
     join_in_time(thread);
 }
 
-/// d-engine.
+/// d-engine: a slow watcher is silently dropped from the registry.
 #[test]
-fn slow_watcher_silently_dropped_from_the_registry() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn reliable_slow_watcher_stays_registered_when_its_queue_overflows() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut slow = hub.watch_with("k", of_capacity(1)).unwrap();
     for _ in 0..10_000 {
         publisher.publish(put("k")).unwrap();
     }
     assert_eq!(hub.stats().watchers.total, 1);
-    assert_eq!(at_hand(&mut slow).len(), 10_000);
+    assert_eq!(ready_revisions(&mut slow).len(), 10_000);
     publisher.publish(put("k")).unwrap();
-    assert_eq!(at_hand(&mut slow), [10_001]);
+    assert_eq!(ready_revisions(&mut slow), [10_001]);
 }
 
-/// sled #1152, #1162.
+/// sled #1152, #1162: a slow watcher blocks the writer, and its drop deadlocks with a registration.
 #[test]
-fn slow_watcher_blocks_the_writer_and_its_drop_deadlocks_against_registration() {
+fn isolated_publisher_is_not_blocked_when_watchers_come_and_go_unread() {
     let (mut publisher, hub) = Builder::new().queue(1).spawn().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let comers: Vec<_> = (0..2)
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let threads: Vec<_> = (0..2)
         .map(|_| {
-            let (hub, stop) = (hub.clone(), Arc::clone(&stop));
+            let (hub, stop, dropped) = (hub.clone(), Arc::clone(&stop), Arc::clone(&dropped));
             thread::spawn(move || {
-                let mut come = 0;
                 while !stop.load(Ordering::SeqCst) {
-                    // Never received from, and dropped while it is being published to.
+                    // Never received from, and dropped during a publish.
                     let watchers: Vec<_> = (0..8).map(|_| hub.watch("k").unwrap()).collect();
                     thread::yield_now();
                     drop(watchers);
-                    come += 8;
+                    dropped.fetch_add(8, Ordering::SeqCst);
                 }
-                come
             })
         })
         .collect();
-    for _ in 0..50_000 {
+    // At least 50,000 events, and until watchers have come and gone meanwhile.
+    let mut published = 0;
+    eventually("watchers come and go", || {
         publisher.publish(put("k")).unwrap();
-    }
-    eventually("watchers come and go", || hub.stats().published_events > 0);
+        published += 1;
+        published >= 50_000 && dropped.load(Ordering::SeqCst) > 0
+    });
     stop.store(true, Ordering::SeqCst);
-    let come: usize = comers.into_iter().map(join_in_time).sum();
-    assert!(come > 0);
+    threads.into_iter().for_each(join_in_time);
     assert_eq!(hub.stats().watchers.total, 0);
 }
 
-/// sled #1380, #1368: checked empty, then stored the waker without looking again.
+/// sled #1380, #1368: the queue is found empty, and the waker stored without another look.
 #[test]
-fn wake_up_lost_between_look_and_wait() {
+fn reliable_wake_up_arrives_when_an_event_comes_just_before_the_wait() {
     let (mut publisher, hub) = Builder::new().spawn().unwrap();
     let turn = Arc::new(AtomicUsize::new(0));
     let (mut watcher, seen) = (hub.watch("k").unwrap(), Arc::clone(&turn));
@@ -135,7 +139,7 @@ fn wake_up_lost_between_look_and_wait() {
         }
     });
     for round in 0..50_000 {
-        // Each time the watcher has just become empty, and is about to wait.
+        // The watcher has just become empty, and is about to wait.
         publisher.publish(put("k")).unwrap();
         eventually("the watcher is woken", || {
             turn.load(Ordering::SeqCst) > round || receiver.is_finished()
@@ -144,10 +148,11 @@ fn wake_up_lost_between_look_and_wait() {
     join_in_time(receiver);
 }
 
-/// etcd #17529: a full queue skips the end notice, then events. tokio #2425: closing needs a slot.
+/// etcd #17529: a full queue skips the notice of the end, then events. tokio #2425: a close needs a
+/// free slot.
 #[test]
-fn full_queue_that_skips_the_end_notice() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn clean_end_is_delivered_when_the_queue_is_full() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut shut_down = hub.watch_with("k", of_capacity(2)).unwrap();
     let mut cancelled = hub
         .watch_with("k", of_capacity(2).overflow(Overflow::Cancel))
@@ -179,10 +184,10 @@ fn full_queue_that_skips_the_end_notice() {
     );
 }
 
-/// etcd #15271, #8411, #17247.
+/// etcd #15271, #8411, #17247: a catch-up sends events again, or none.
 #[test]
-fn catch_up_that_resends_old_events_or_none() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn unique_each_event_arrives_once_when_a_watcher_catches_up_repeatedly() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut watcher = hub.watch_with("k", of_capacity(2)).unwrap();
     let mut expected = Vec::new();
     let mut received = Vec::new();
@@ -194,30 +199,30 @@ fn catch_up_that_resends_old_events_or_none() {
             received.extend(watcher.try_recv().ok().map(|event| event.revision()));
         }
     }
-    received.extend(at_hand(&mut watcher));
+    received.extend(ready_revisions(&mut watcher));
     assert_eq!(received, expected);
     assert!(hub.stats().caught_up > 10, "it came and went");
 }
 
-/// etcd #20655.
+/// etcd #20655: a bad start revision makes other watchers skip events.
 #[test]
-fn bad_start_revision_that_makes_other_watchers_skip() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().revision(10));
+fn isolated_other_watchers_miss_nothing_when_a_start_revision_is_refused() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().revision(10));
     let mut healthy = hub.watch("k").unwrap();
     publisher.publish(put("k")).unwrap();
     assert!(hub.watch_with("k", from(0)).is_err());
     assert!(hub.watch_with("k", from(10)).is_err());
     let last = hub.watch_with("k", from(u64::MAX)).unwrap();
     publisher.publish(put("k")).unwrap();
-    assert_eq!(at_hand(&mut healthy), [11, 12]);
+    assert_eq!(ready_revisions(&mut healthy), [11, 12]);
     assert_eq!(last.progress(), u64::MAX - 1);
     assert_eq!(hub.stats().watchers.total, 2);
 }
 
-/// etcd #20221.
+/// etcd #20221: a start in the future delivers older events or progress.
 #[test]
-fn start_in_the_future_that_delivers_older_events_or_progress() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn resumable_nothing_older_is_delivered_when_the_start_is_in_the_future() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut watcher = hub.watch_with("k", from(5).capacity(1)).unwrap();
     for revision in 1..=4 {
         publisher.publish(put("k")).unwrap();
@@ -226,16 +231,16 @@ fn start_in_the_future_that_delivers_older_events_or_progress() {
     for _ in 5..=7 {
         publisher.publish(put("k")).unwrap();
     }
-    assert_eq!(at_hand(&mut watcher), [5, 6, 7]);
+    assert_eq!(ready_revisions(&mut watcher), [5, 6, 7]);
 }
 
-/// Kubernetes #49992.
+/// Kubernetes #49992: off by one with an empty history, or an oldest revision that is refused.
 #[test]
-fn off_by_one_on_an_empty_history_or_an_oldest_that_is_refused() {
+fn resumable_the_named_oldest_revision_succeeds_for_every_history() {
     for revision in [0, 1, 1000] {
         for history in [0, 1, 10] {
             let builder = Builder::new().revision(revision).history(history);
-            let (mut publisher, hub, _dispatcher) = by_hand(builder);
+            let (mut publisher, hub, _dispatcher) = inline_engine(builder);
             let mut first = hub.watch_with("k", from(revision + 1)).unwrap();
             for _ in 0..30 {
                 let start = hub.watch_with("k", from(1));
@@ -246,24 +251,24 @@ fn off_by_one_on_an_empty_history_or_an_oldest_that_is_refused() {
                         assert!(matches!(below, Err(WatchError::Compacted { .. })));
                         let mut watcher = hub.watch_with("k", from(oldest)).unwrap();
                         let expected: Vec<u64> = (oldest..=publisher.revision()).collect();
-                        assert_eq!(at_hand(&mut watcher), expected);
+                        assert_eq!(ready_revisions(&mut watcher), expected);
                     }
                     Ok(mut watcher) => {
                         let expected: Vec<u64> = (1..=publisher.revision()).collect();
-                        assert_eq!(at_hand(&mut watcher), expected);
+                        assert_eq!(ready_revisions(&mut watcher), expected);
                     }
                     Err(other) => panic!("{other}"),
                 }
                 let published = publisher.publish(put("k")).unwrap();
-                assert_eq!(at_hand(&mut first), [published]);
+                assert_eq!(ready_revisions(&mut first), [published]);
             }
         }
     }
 }
 
-/// Kubernetes #116122.
+/// Kubernetes #116122: registrations during start-up or shutdown.
 #[test]
-fn registering_during_start_up_or_shutdown() {
+fn clean_every_watcher_ends_when_it_registers_during_start_or_shutdown() {
     for _ in 0..300 {
         let (mut publisher, hub, dispatcher) = Builder::new().build().unwrap();
         let early = hub.watch("k").unwrap();
@@ -288,20 +293,20 @@ fn registering_during_start_up_or_shutdown() {
         join_in_time(running);
         for mut watcher in join_in_time(registering) {
             let expected: Vec<u64> = (watcher.start_revision()..=20).collect();
-            assert_eq!(at_hand(&mut watcher), expected);
+            assert_eq!(ready_revisions(&mut watcher), expected);
             assert_eq!(
                 watcher.recv(),
                 Err(RecvError::Closed(EndReason::ShutDown)),
-                "whoever registered is ended"
+                "every registered watcher ends"
             );
         }
     }
 }
 
-/// Any bounded design.
+/// Any bounded design: a transaction larger than a queue.
 #[test]
-fn transaction_larger_than_a_queue() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().history(2).queue(2));
+fn atomic_transaction_is_delivered_whole_when_it_exceeds_the_queue() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().history(2).queue(2));
     let mut watcher = hub.watch("k").unwrap();
     let mut cancelling = hub
         .watch_with("k", WatchOptions::new().overflow(Overflow::Cancel))
@@ -310,17 +315,17 @@ fn transaction_larger_than_a_queue() {
         let large = (0..500).map(|_| Change::put("k", vec![0; 10_000]));
         publisher.publish_batch(large).unwrap();
         for watcher in [&mut watcher, &mut cancelling] {
-            assert_eq!(at_hand(watcher), [revision; 500]);
+            assert_eq!(ready_revisions(watcher), [revision; 500]);
         }
     }
     assert_eq!((cancelling.end(), hub.stats().lagged), (None, 0));
 }
 
-/// etcd #16839.
+/// etcd #16839: many slow watchers catch up without a bound on memory.
 #[test]
-fn catch_up_of_many_slow_watchers_without_bound_on_memory() {
+fn isolated_memory_is_bounded_when_many_slow_watchers_catch_up() {
     let builder = Builder::new().history(100_000).history_bytes(1 << 20);
-    let (mut publisher, hub, _dispatcher) = by_hand(builder.queue(4));
+    let (mut publisher, hub, _dispatcher) = inline_engine(builder.queue(4));
     let mut slow: Vec<_> = (0..500)
         .map(|_| hub.watch(Selector::all()).unwrap())
         .collect();
@@ -331,7 +336,7 @@ fn catch_up_of_many_slow_watchers_without_bound_on_memory() {
     assert!(history.bytes <= 1 << 20, "{history:?}");
     for watcher in &mut slow {
         assert_eq!(watcher.len(), 4);
-        // A step of reading on takes one segment's worth, however far behind it is.
+        // A step of catching up reads at most one segment, however far behind the watcher is.
         for _ in 0..5 {
             drop(watcher.try_recv());
             assert!(watcher.len() <= 256, "{}", watcher.len());
@@ -339,10 +344,10 @@ fn catch_up_of_many_slow_watchers_without_bound_on_memory() {
     }
 }
 
-/// etcd #18879.
+/// etcd #18879: slow watchers are cancelled in bulk, and healthy ones with them.
 #[test]
-fn slow_consumers_killed_in_bulk_and_healthy_ones_with_them() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().queue(4));
+fn isolated_healthy_watcher_lives_when_slow_ones_are_cancelled() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().queue(4));
     let cancelling = WatchOptions::new().overflow(Overflow::Cancel);
     let slow: Vec<_> = (0..100)
         .map(|_| hub.watch_with("k", cancelling.clone()).unwrap())
@@ -350,17 +355,17 @@ fn slow_consumers_killed_in_bulk_and_healthy_ones_with_them() {
     let mut healthy = hub.watch_with("k", cancelling).unwrap();
     for revision in 1..=100 {
         publisher.publish(put("k")).unwrap();
-        assert_eq!(at_hand(&mut healthy), [revision]);
+        assert_eq!(ready_revisions(&mut healthy), [revision]);
     }
     assert_eq!(healthy.end(), None);
     let overflown = |watcher: &Watcher| watcher.end() == Some(EndReason::Overflow);
     assert!(slow.iter().all(overflown));
 }
 
-/// etcd #20067, #11850.
+/// etcd #20067, #11850: a gauge is decremented twice, or a cancelled watcher leaks.
 #[test]
-fn gauge_decremented_twice_or_cancelled_watcher_leaked() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().queue(1));
+fn clean_watcher_is_counted_out_once_however_it_ends() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().queue(1));
     let cancelling = WatchOptions::new()
         .overflow(Overflow::Cancel)
         .prev_value(true);
@@ -374,7 +379,7 @@ fn gauge_decremented_twice_or_cancelled_watcher_leaked() {
         publisher.publish(put("k")).unwrap();
         assert_eq!(hub.stats().watchers.total, 1, "two were cancelled");
         assert!(!hub.wants_prev_value());
-        // Every way of ending, and each of them twice.
+        // Every way to end, twice.
         closed.close();
         closer.close();
         closer.close();
@@ -390,10 +395,10 @@ fn gauge_decremented_twice_or_cancelled_watcher_leaked() {
     assert!(!hub.wants_prev_value());
 }
 
-/// async-broadcast #55: a lag swallowed, or turned into a clean end.
+/// async-broadcast #55: a lag is swallowed, or turned into a normal end.
 #[test]
-fn lag_swallowed_by_an_iterator() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().history(2).queue(1));
+fn reliable_lag_is_an_item_when_a_watcher_is_iterated() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().history(2).queue(1));
     let mut watcher = hub.watch("k").unwrap();
     for _ in 0..10 {
         publisher.publish(put("k")).unwrap();
@@ -409,23 +414,23 @@ fn lag_swallowed_by_an_iterator() {
     assert_eq!((next(), next()), (None, None));
 }
 
-/// kanal #24, flume #104, async-channel #87.
+/// kanal #24, flume #104, async-channel #87: a cancelled receive loses an item or a wake-up.
 #[test]
-fn cancelled_receive_that_loses_an_item_or_a_wake_up() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn reliable_event_and_wake_up_are_kept_when_a_receive_is_cancelled() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut watcher = hub.watch("k").unwrap();
     for revision in 1..=100 {
-        let (first, first_waker) = Counting::here();
-        let (second, second_waker) = Counting::here();
+        let (first, first_waker) = CountingWaker::pair();
+        let (second, second_waker) = CountingWaker::pair();
         let poll = |watcher: &mut Watcher, waker: &Waker| {
             watcher.poll_recv(&mut Context::from_waker(waker))
         };
-        // Whoever polled first has lost interest.
+        // Only the last poll is woken.
         assert!(poll(&mut watcher, &first_waker).is_pending());
         assert!(poll(&mut watcher, &second_waker).is_pending());
         publisher.publish(put("k")).unwrap();
-        assert_eq!((first.woken(), second.woken()), (0, 1));
-        // Woken, and then cancelled: the next receive has it.
+        assert_eq!((first.calls(), second.calls()), (0, 1));
+        // The woken receive is cancelled. The next one has the event.
         match poll(&mut watcher, &first_waker) {
             Poll::Ready(Ok(event)) => assert_eq!(event.revision(), revision),
             other => panic!("{other:?}"),
@@ -433,17 +438,17 @@ fn cancelled_receive_that_loses_an_item_or_a_wake_up() {
     }
 }
 
-/// tokio #6042.
+/// tokio #6042: a capacity is silently rounded up.
 #[test]
-fn capacity_rounded_up_in_silence() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().inline(false).ingress(5));
+fn isolated_capacities_are_exact() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().inline(false).ingress(5));
     for _ in 0..5 {
         publisher.try_publish(put("k")).unwrap();
     }
     publisher.try_publish(put("k")).unwrap_err();
     drop(hub);
     for capacity in [1, 3, 7, 100] {
-        let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+        let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
         let watcher = hub.watch_with("k", of_capacity(capacity)).unwrap();
         for _ in 0..200 {
             publisher.publish(put("k")).unwrap();
@@ -455,14 +460,14 @@ fn capacity_rounded_up_in_silence() {
     }
 }
 
-/// Does everything that needs a lock, when it is woken and when it is dropped.
-struct Nosy {
+/// A waker that uses every lock of the engine when it is called and when it is dropped.
+struct LockingWaker {
     hub: Hub,
     victim: Mutex<Option<Watcher>>,
     calls: Arc<AtomicUsize>,
 }
 
-impl Nosy {
+impl LockingWaker {
     fn use_every_lock(&self) {
         let victim = self.victim.lock().unwrap().take();
         drop(victim);
@@ -475,28 +480,28 @@ impl Nosy {
     }
 }
 
-impl Wake for Nosy {
+impl Wake for LockingWaker {
     fn wake(self: Arc<Self>) {
         self.use_every_lock();
     }
 }
 
-impl Drop for Nosy {
+impl Drop for LockingWaker {
     fn drop(&mut self) {
         self.use_every_lock();
     }
 }
 
-/// tokio #5429, #5578; and any queue that wakes under a lock: a waker that drops a watcher inside
-/// `wake()`.
+/// tokio #5429, #5578, and any queue that calls a waker under a lock: the waker drops a watcher
+/// inside `wake()`.
 #[test]
-fn waker_called_or_dropped_under_a_lock() {
+fn isolated_wakers_are_called_and_dropped_without_a_lock_held() {
     for inline in [false, true] {
         in_time(move || {
             let (mut publisher, hub) = Builder::new().inline(inline).spawn().unwrap();
             let calls = Arc::new(AtomicUsize::new(0));
-            let nosy = |victim| {
-                Waker::from(Arc::new(Nosy {
+            let locking = |victim| {
+                Waker::from(Arc::new(LockingWaker {
                     hub: hub.clone(),
                     victim: Mutex::new(victim),
                     calls: Arc::clone(&calls),
@@ -514,34 +519,34 @@ fn waker_called_or_dropped_under_a_lock() {
                     calls.load(Ordering::SeqCst) >= at_least
                 });
             };
-            // Woken by an event; it drops another watcher that waits for the same.
+            // Called for an event. It drops another watcher that waits for the same event.
             let mut watcher = hub.watch("k").unwrap();
-            poll(&mut watcher, &nosy(hub.watch("k").ok()));
+            poll(&mut watcher, &locking(hub.watch("k").ok()));
             publisher.publish(put("k")).unwrap();
             count(2);
-            // Replaced by another waker.
+            // Replaced by another waker, and dropped.
             watcher.recv().unwrap();
-            poll(&mut watcher, &nosy(None));
+            poll(&mut watcher, &locking(None));
             poll(&mut watcher, Waker::noop());
             count(3);
             // Dropped with its watcher.
-            poll(&mut watcher, &nosy(hub.watch("k").ok()));
+            poll(&mut watcher, &locking(hub.watch("k").ok()));
             drop(watcher);
             count(4);
-            // Woken by a close and by the shutdown.
+            // Called for a close, and for the shutdown.
             let mut closed = hub.watch("k").unwrap();
-            poll(&mut closed, &nosy(None));
+            poll(&mut closed, &locking(None));
             closed.closer().close();
             count(6);
             let mut ended = hub.watch("k").unwrap();
-            poll(&mut ended, &nosy(None));
+            poll(&mut ended, &locking(None));
             publisher.shutdown(HANG).unwrap();
             count(8);
         });
     }
 }
 
-/// A value whose memory belongs to the store, and whose release uses the engine.
+/// A value whose memory belongs to the store. Its drop uses the engine.
 struct Owned {
     hub: Hub,
     dropped: Arc<AtomicUsize>,
@@ -562,10 +567,10 @@ impl Drop for Owned {
     }
 }
 
-/// The same defect with values in place of wakers.
+/// The same defect with values instead of wakers.
 #[test]
-fn value_dropped_under_a_lock() {
-    // Short ones are copied and dropped at once, long ones are shared.
+fn isolated_values_are_dropped_without_a_lock_held() {
+    // The engine copies short values and drops them at once. It shares long ones.
     let cases = [
         (0, &[7; 5][..]),
         (10, &[7; 5]),
@@ -591,10 +596,9 @@ fn value_dropped_under_a_lock() {
             watchers[0].close();
             publisher.shutdown(HANG).unwrap();
             drop((watchers, hub));
-            // Only the engine's own shared parts held what is left, and the values hold a hub:
-            // the history's last ones stay, as they and the engine hold each other, and so does
-            // the rest of the oldest segment, which is a quarter of the history at most. Whoever
-            // dispatched last drops what left the history after the watchers were told.
+            // The values in the history stay: each holds a hub, and the hub the history. So does
+            // the rest of the oldest segment, which is at most a quarter of the history. The last
+            // dispatch drops evicted values after it has ended the watchers, so wait for that.
             let held = history + (history / 4).max(1);
             eventually("the values are dropped", || {
                 1000 - dropped.load(Ordering::SeqCst) <= held
@@ -603,10 +607,10 @@ fn value_dropped_under_a_lock() {
     }
 }
 
-/// What the store handed in is dropped inside the publish; a panic there is the store's bug, and
-/// the order of revisions survives it. One change is published by then, a chunk is not.
+/// A publish drops the values that it copied. A panic in such a drop is a bug of the store, and
+/// leaves the order of revisions intact. A single change is published by then, a chunk is not.
 #[test]
-fn value_that_panics_when_it_is_dropped() {
+fn ordered_revisions_go_on_when_a_value_panics_in_its_drop() {
     struct Panicking;
     impl AsRef<[u8]> for Panicking {
         fn as_ref(&self) -> &[u8] {
@@ -633,9 +637,9 @@ fn value_that_panics_when_it_is_dropped() {
     }
 }
 
-/// A waker that panics is its owner's bug: nobody else notices.
+/// A panic in a waker is a bug of its owner. It affects no other watcher.
 #[test]
-fn waker_that_panics() {
+fn isolated_other_watchers_receive_when_a_waker_panics() {
     struct Panicking;
     impl Wake for Panicking {
         fn wake(self: Arc<Self>) {
@@ -651,13 +655,13 @@ fn waker_that_panics() {
         publisher.publish(put("k")).unwrap();
         assert_eq!(good.recv_timeout(HANG).unwrap().revision(), revision);
     }
-    assert_eq!(at_hand(&mut bad), [1, 2, 3]);
+    assert_eq!(ready_revisions(&mut bad), [1, 2, 3]);
 }
 
-/// d-engine: "empty" that means "absent", or that was never read.
+/// d-engine: an empty previous value stands for an absent one, or for one that was never read.
 #[test]
-fn previous_value_empty_that_means_absent() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn previous_value_tells_empty_absent_and_unavailable_apart() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut asking = hub
         .watch_with("k", WatchOptions::new().prev_value(true))
         .unwrap();
@@ -678,10 +682,10 @@ fn previous_value_empty_that_means_absent() {
     }
 }
 
-/// d-engine: the snapshot's revision read after the snapshot. Here the watch gives a revision
-/// before the read, and read-then-skip is exact.
+/// d-engine: the revision of a snapshot is read after the snapshot. Here the watch has its start
+/// revision before the store is read, so that events up to the read can be skipped exactly.
 #[test]
-fn read_then_watch_that_loses_an_event() {
+fn exact_start_nothing_is_lost_when_the_store_is_read_after_the_watch() {
     let (mut publisher, hub) = Builder::new().spawn().unwrap();
     let store = Arc::new(Mutex::new((0_u64, 0_u64)));
     let (reading, watching) = (Arc::clone(&store), hub);
@@ -714,19 +718,20 @@ fn read_then_watch_that_loses_an_event() {
     join_in_time(mirror);
 }
 
-/// flume 0.12, measured: 991 wake-ups lost in 36,625 rounds. A million rounds are in `bars.rs`.
+/// flume 0.12: a message taken by a try leaves the polled hook listed, and a wake-up is lost.
+/// `volume.rs` runs a million rounds.
 #[test]
-fn wake_up_lost_when_one_receiver_is_both_polled_and_tried() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn reliable_no_wake_up_is_lost_when_one_watcher_is_polled_and_tried() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut watcher = hub.watch("k").unwrap();
-    let (counting, waker) = Counting::here();
+    let (counting, waker) = CountingWaker::pair();
     let mut cx = Context::from_waker(&waker);
     for round in 0..1000 {
-        let woken = counting.woken();
+        let woken = counting.calls();
         assert!(watcher.poll_recv(&mut cx).is_pending());
-        // Woken for an event which a try takes; the next poll must wait for the next one.
+        // A try takes the event of the wake-up. The next poll must wait for the next event.
         publisher.publish(put("k")).unwrap();
-        assert_eq!(counting.woken(), woken + 1, "in round {round}");
+        assert_eq!(counting.calls(), woken + 1, "in round {round}");
         watcher.try_recv().unwrap();
         assert_eq!(watcher.try_recv(), Err(TryRecvError::Empty));
         assert!(watcher.poll_recv(&mut cx).is_pending());
@@ -734,15 +739,15 @@ fn wake_up_lost_when_one_receiver_is_both_polled_and_tried() {
         assert_eq!(timed_out, Err(RecvTimeoutError::Timeout));
         assert!(watcher.poll_recv(&mut cx).is_pending());
         publisher.publish(put("k")).unwrap();
-        assert_eq!(counting.woken(), woken + 2, "in round {round}");
+        assert_eq!(counting.calls(), woken + 2, "in round {round}");
         watcher.recv().unwrap();
     }
 }
 
-/// Any in-memory log: the engine restarted at revision 0 while the store goes on at 1000.
+/// Any log in memory: the engine restarts at revision 0 while the store is at 1000.
 #[test]
-fn restart_that_takes_old_resume_points_for_the_future() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().revision(1000));
+fn resumable_old_revisions_are_compacted_when_the_engine_restarts() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().revision(1000));
     assert_eq!((publisher.revision(), hub.revision()), (1000, 1000));
     for old in [1, 500, 1000] {
         let refused = WatchError::Compacted {
@@ -754,5 +759,5 @@ fn restart_that_takes_old_resume_points_for_the_future() {
     let mut resumed = hub.watch_with("k", from(1001)).unwrap();
     assert_eq!(hub.watch("k").unwrap().start_revision(), 1001);
     assert_eq!(publisher.publish(put("k")).unwrap(), 1001);
-    assert_eq!(at_hand(&mut resumed), [1001]);
+    assert_eq!(ready_revisions(&mut resumed), [1001]);
 }

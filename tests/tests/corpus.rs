@@ -1,10 +1,10 @@
-//! The inputs that the fuzzers found worth keeping, run again.
+//! Runs the corpus of the fuzz targets.
 
 use std::path::Path;
 
 use kvwatch_tests::fuzz;
 
-/// Runs every input of a target; returns how many there are.
+/// Runs every input of a target, and returns their number.
 fn replay(target: &str, run: fn(&[u8])) -> usize {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fuzz/corpus")
@@ -23,11 +23,11 @@ fn replay(target: &str, run: fn(&[u8])) -> usize {
 }
 
 #[test]
-fn selectors_match_as_the_naive_ones_do() {
+fn selectors_match_as_the_naive_ones_do_for_the_corpus() {
     assert!(replay("selectors", fuzz::selectors) > 10);
 }
 
 #[test]
-fn operations_do_what_the_model_does() {
+fn engine_and_model_agree_for_the_corpus() {
     assert!(replay("operations", fuzz::operations) > 10);
 }

@@ -1,4 +1,4 @@
-//! Watchers forwarded into flume channels.
+//! Forwarding of watchers into flume channels.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -12,14 +12,16 @@ use kvwatch::{
     Builder, EndReason, Hub, Lagged, Overflow, Publisher, RecvError, Selector, WatchOptions,
     Watcher,
 };
-use kvwatch_tests::bodies::on_a_thread;
-use kvwatch_tests::worlds::{AsyncWorld, breathe};
-use kvwatch_tests::{Counting, HANG, eventually, in_every_async_world, in_time, join_in_time, put};
+use kvwatch_tests::runtimes::{AsyncRuntime, yield_now};
+use kvwatch_tests::shared::on_a_thread;
+use kvwatch_tests::{
+    CountingWaker, HANG, eventually, in_every_async_runtime, in_time, join_in_time, put,
+};
 
-in_every_async_world![
-    reliable_a_pool_of_tasks_shares_one_watch,
-    reliable_a_forwarding_that_is_left_and_stopped_loses_nothing,
-    reliable_a_full_channel_makes_the_watcher_catch_up,
+in_every_async_runtime![
+    reliable_each_event_goes_to_one_task_when_a_pool_shares_a_watch,
+    reliable_nothing_is_lost_when_a_forward_is_interrupted,
+    reliable_watcher_catches_up_when_the_channel_is_full,
 ];
 
 fn watch(hub: &Hub, capacity: usize) -> Watcher {
@@ -37,12 +39,12 @@ fn revision(item: &Item) -> u64 {
     item.as_ref().expect("an event").revision()
 }
 
-/// Polls it once.
+/// Polls the forward once.
 fn poll(forward: &mut Forward) -> Poll<Result<EndReason, Undelivered>> {
     forward.poll_unpin(&mut Context::from_waker(futures::task::noop_waker_ref()))
 }
 
-/// Each of them in order, all of them once.
+/// Checks that each share is in order and that together they hold each event once.
 fn assert_shared(shares: Vec<Vec<u64>>, events: u64) {
     assert!(shares.iter().all(|share| share.is_sorted()));
     let all: HashSet<u64> = shares.iter().flatten().copied().collect();
@@ -51,7 +53,7 @@ fn assert_shared(shares: Vec<Vec<u64>>, events: u64) {
 }
 
 #[test]
-fn reliable_a_pool_of_threads_shares_one_watch() {
+fn reliable_each_event_goes_to_one_thread_when_a_pool_shares_a_watch() {
     in_time(|| {
         for channel in [flume::bounded(0), flume::bounded(4), flume::unbounded()] {
             let (sender, receiver) = channel;
@@ -73,15 +75,15 @@ fn reliable_a_pool_of_threads_shares_one_watch() {
     });
 }
 
-async fn reliable_a_pool_of_tasks_shares_one_watch<W: AsyncWorld>() {
+async fn reliable_each_event_goes_to_one_task_when_a_pool_shares_a_watch<Rt: AsyncRuntime>() {
     for channel in [flume::bounded(0), flume::bounded(4), flume::unbounded()] {
         let (sender, receiver) = channel;
         let (mut publisher, hub) = Builder::new().spawn().unwrap();
-        let forwarding = W::spawn(forward_async(watch(&hub, 16), sender));
+        let forwarding = Rt::spawn(forward_async(watch(&hub, 16), sender));
         let workers: Vec<_> = (0..4)
             .map(|_| {
                 let receiver = receiver.clone();
-                W::spawn(async move {
+                Rt::spawn(async move {
                     let mut share = Vec::new();
                     while let Ok(item) = receiver.recv_async().await {
                         share.push(revision(&item));
@@ -106,7 +108,7 @@ async fn reliable_a_pool_of_tasks_shares_one_watch<W: AsyncWorld>() {
 }
 
 #[test]
-fn reliable_several_watches_share_one_receiver() {
+fn ordered_each_watch_keeps_its_order_when_watches_share_a_receiver() {
     in_time(|| {
         let (mut publisher, hub) = Builder::new().spawn().unwrap();
         let (sender, receiver) = flume::bounded(8);
@@ -123,7 +125,7 @@ fn reliable_several_watches_share_one_receiver() {
                 publisher.publish(put(key)).unwrap();
             }
         });
-        // Each watch in its order, none mixed up with another.
+        // Each watch keeps its order and receives no event of another.
         let mut last = [0_u64; 3];
         let mut count = 0;
         for item in receiver {
@@ -142,11 +144,11 @@ fn reliable_several_watches_share_one_receiver() {
     });
 }
 
-async fn reliable_a_full_channel_makes_the_watcher_catch_up<W: AsyncWorld>() {
+async fn reliable_watcher_catches_up_when_the_channel_is_full<Rt: AsyncRuntime>() {
     let (mut publisher, hub) = Builder::new().spawn().unwrap();
     let (sender, receiver) = flume::bounded(1);
-    let forwarding = W::spawn(forward_async(watch(&hub, 1), sender));
-    // Nobody receives until all is published; the publisher does not wait for that.
+    let forwarding = Rt::spawn(forward_async(watch(&hub, 1), sender));
+    // Nothing is received until everything is published. The publisher does not wait for it.
     on_a_thread(move || {
         publish(&mut publisher, 3000);
         publisher.shutdown(HANG).unwrap();
@@ -161,14 +163,14 @@ async fn reliable_a_full_channel_makes_the_watcher_catch_up<W: AsyncWorld>() {
     assert!(receiver.recv_async().await.is_err());
 }
 
-async fn reliable_a_forwarding_that_is_left_and_stopped_loses_nothing<W: AsyncWorld>() {
+async fn reliable_nothing_is_lost_when_a_forward_is_interrupted<Rt: AsyncRuntime>() {
     const EVENTS: u64 = 10_000;
     for capacity in [0, 1, 3] {
         let (mut publisher, hub) = Builder::new().spawn().unwrap();
         let (sender, receiver) = flume::bounded(capacity);
         let mut forwarding = forward_async(watch(&hub, 16), sender);
         let publishing = thread::spawn(move || publish(&mut publisher, EVENTS));
-        let receiving = W::spawn(async move {
+        let receiving = Rt::spawn(async move {
             for due in 1..=EVENTS {
                 let item = receiver.recv_async().await.unwrap();
                 assert_eq!(revision(&item), due);
@@ -176,17 +178,17 @@ async fn reliable_a_forwarding_that_is_left_and_stopped_loses_nothing<W: AsyncWo
             assert!(receiver.recv_async().await.is_err());
         });
         for round in 0.. {
-            // A future that is left behind, in a select that is won by another.
+            // The forward loses against another future, and is polled again later.
             match select(&mut forwarding, ready(())).await {
                 Either::Left((ended, _)) => {
                     assert_eq!(ended.unwrap(), EndReason::ShutDown);
                     break;
                 }
-                Either::Right(_) if round % 2 == 0 => breathe().await,
+                Either::Right(_) if round % 2 == 0 => yield_now().await,
                 Either::Right(_) => {}
             }
             if round % 3 == 0 {
-                // Taken apart, in the middle of a send or not, and put together again.
+                // Take the forward apart, possibly during a send, and put it together again.
                 let mut parts = forwarding.into_parts().unwrap();
                 if round % 4 < 2
                     && let Some(sending) = parts.sending.take()
@@ -203,7 +205,7 @@ async fn reliable_a_forwarding_that_is_left_and_stopped_loses_nothing<W: AsyncWo
     }
 }
 
-/// A watcher with events 1 and 2 at hand, behind which revisions 3 to 6 are lost.
+/// A watcher with events 1 and 2 queued, then a lag of revisions 3 to 6.
 fn lagging() -> (Publisher, kvwatch::Dispatcher, Watcher) {
     let (mut publisher, hub, dispatcher) = Builder::new().history(4).build().unwrap();
     let watcher = watch(&hub, 2);
@@ -212,7 +214,7 @@ fn lagging() -> (Publisher, kvwatch::Dispatcher, Watcher) {
 }
 
 #[test]
-fn reliable_a_lag_is_an_item_in_its_place() {
+fn reliable_lag_is_an_item_in_order_when_events_are_forwarded() {
     let lag = Err(RecvError::Lagged(Lagged { from: 3, to: 6 }));
     for blocking in [true, false] {
         let (publisher, _dispatcher, watcher) = lagging();
@@ -233,7 +235,7 @@ fn reliable_a_lag_is_an_item_in_its_place() {
 }
 
 #[test]
-fn clean_an_end_that_nobody_asked_for_is_the_last_item() {
+fn clean_abnormal_end_is_the_last_item_when_events_are_forwarded() {
     for blocking in [true, false] {
         let (mut publisher, hub, _dispatcher) = Builder::new().build().unwrap();
         let options = WatchOptions::new().capacity(1).overflow(Overflow::Cancel);
@@ -253,7 +255,7 @@ fn clean_an_end_that_nobody_asked_for_is_the_last_item() {
 }
 
 #[test]
-fn clean_an_end_that_waits_for_room_is_told_once() {
+fn clean_end_is_sent_once_when_it_waits_for_room() {
     let (mut publisher, hub, _dispatcher) = Builder::new().build().unwrap();
     let options = WatchOptions::new().capacity(1).overflow(Overflow::Cancel);
     let watcher = hub.watch_with("k", options).unwrap();
@@ -270,13 +272,13 @@ fn clean_an_end_that_waits_for_room_is_told_once() {
     let closed = Err(RecvError::Closed(EndReason::Overflow));
     assert_eq!(receiver.recv().unwrap(), closed);
     assert!(receiver.recv().is_err());
-    // Done, it stays so.
+    // A finished forward stays finished.
     assert!(forwarding.is_terminated() && poll(&mut forwarding).is_pending());
     assert!(forwarding.into_parts().is_none());
 }
 
-/// What came back, the item first and then what the watcher has at hand.
-fn rest(undelivered: Undelivered) -> Vec<u64> {
+/// The revisions that came back: of the item, and then of the watcher.
+fn remaining(undelivered: Undelivered) -> Vec<u64> {
     let (mut watcher, item) = undelivered.into_parts();
     let rest = watcher.try_iter();
     item.into_iter()
@@ -286,7 +288,7 @@ fn rest(undelivered: Undelivered) -> Vec<u64> {
 }
 
 #[test]
-fn reliable_without_receivers_watcher_and_item_come_back() {
+fn reliable_watcher_and_item_come_back_when_all_receivers_are_gone() {
     in_time(|| {
         for capacity in [1, 2] {
             let (mut publisher, hub, _dispatcher) = Builder::new().build().unwrap();
@@ -297,10 +299,10 @@ fn reliable_without_receivers_watcher_and_item_come_back() {
             let forwarding = thread::spawn(|| forward(watcher, sender));
             eventually("the channel is full", || full.is_full());
             drop(receiver);
-            // What the channel had accepted is the channel's.
+            // The items that the channel accepted stay there.
             let undelivered = join_in_time(forwarding).unwrap_err();
             let due: Vec<u64> = (capacity as u64 + 1..=5).collect();
-            assert_eq!(rest(undelivered), due);
+            assert_eq!(remaining(undelivered), due);
         }
         for capacity in [0, 1, 2] {
             let (mut publisher, hub, _dispatcher) = Builder::new().build().unwrap();
@@ -310,17 +312,17 @@ fn reliable_without_receivers_watcher_and_item_come_back() {
             assert!(poll(&mut forwarding).is_pending());
             drop(receiver);
             let Poll::Ready(Err(undelivered)) = poll(&mut forwarding) else {
-                panic!("it must be told");
+                panic!("the forward must fail");
             };
             let due: Vec<u64> = (capacity as u64 + 1..=5).collect();
             assert_eq!(undelivered.item().map(revision), Some(due[0]));
-            assert_eq!(rest(undelivered), due);
+            assert_eq!(remaining(undelivered), due);
         }
     });
 }
 
 #[test]
-fn reliable_without_receivers_and_events_the_watcher_comes_back() {
+fn reliable_watcher_comes_back_when_all_receivers_are_gone_before_an_event() {
     let (mut publisher, hub, _dispatcher) = Builder::new().build().unwrap();
     let (sender, receiver) = flume::bounded(1);
     drop(receiver);
@@ -329,7 +331,7 @@ fn reliable_without_receivers_and_events_the_watcher_comes_back() {
     let (watcher, _) = undelivered.into_parts();
     let mut forwarding = forward_async(watcher, sender);
     let Poll::Ready(Err(undelivered)) = poll(&mut forwarding) else {
-        panic!("it must be told");
+        panic!("the forward must fail");
     };
     let (mut watcher, item) = undelivered.into_parts();
     assert!(item.is_none());
@@ -338,28 +340,28 @@ fn reliable_without_receivers_and_events_the_watcher_comes_back() {
 }
 
 #[test]
-fn reliable_a_receiver_that_goes_wakes_a_forwarding_that_waits_for_room() {
+fn reliable_waiting_forward_is_woken_when_the_last_receiver_goes() {
     let (mut publisher, hub, _dispatcher) = Builder::new().build().unwrap();
     let (sender, receiver) = flume::bounded(1);
     let mut forwarding = forward_async(watch(&hub, 16), sender);
     publish(&mut publisher, 2);
-    let (woken, waker) = Counting::here();
+    let (woken, waker) = CountingWaker::pair();
     let polled = forwarding.poll_unpin(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
     drop(receiver);
-    assert_eq!(woken.woken(), 1);
+    assert_eq!(woken.calls(), 1);
 }
 
 #[test]
-fn isolated_an_endless_channel_lets_others_run() {
+fn isolated_other_tasks_run_when_the_channel_is_unbounded() {
     let (mut publisher, hub, _dispatcher) = Builder::new().build().unwrap();
     let (sender, receiver) = flume::unbounded();
     let mut forwarding = pin!(forward_async(watch(&hub, 10_000), sender));
     publish(&mut publisher, 10_000);
-    let (woken, waker) = Counting::here();
+    let (woken, waker) = CountingWaker::pair();
     let polled = forwarding.poll_unpin(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
-    assert_eq!(woken.woken(), 1);
+    assert_eq!(woken.calls(), 1);
     assert!((1..1000).contains(&receiver.len()));
     drop(publisher);
     futures::executor::block_on(forwarding).unwrap();
@@ -367,7 +369,7 @@ fn isolated_an_endless_channel_lets_others_run() {
 }
 
 #[test]
-fn clean_a_forwarding_that_is_dropped_unregisters_its_watcher() {
+fn clean_watcher_is_unregistered_when_its_forward_is_dropped() {
     let (mut publisher, hub, _dispatcher) = Builder::new().build().unwrap();
     let (sender, receiver) = flume::bounded(1);
     let mut forwarding = forward_async(watch(&hub, 16), sender);

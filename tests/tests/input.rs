@@ -1,5 +1,5 @@
-//! Input of every kind, good and bad: a defined answer, a typed error that says what would be
-//! right, and everything handed back.
+//! Valid and invalid input: the answer is defined, the error is typed and says which input is valid,
+//! and the input comes back.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -9,10 +9,10 @@ use kvwatch::{
     BuildError, Builder, Change, CompactError, EndReason, MAX_REVISION, PublishErrorKind,
     RecvError, Selector, WaitError, WatchError, WatchOptions,
 };
-use kvwatch_tests::want::Want;
-use kvwatch_tests::{HANG, at_hand, by_hand, join_in_time, put};
+use kvwatch_tests::selector::NaiveSelector;
+use kvwatch_tests::{HANG, inline_engine, join_in_time, put, ready_revisions};
 
-/// Keys at the edges: empty, zero bytes, 0xff bytes, neighbours, 64 KiB.
+/// Edge cases of keys: empty, zero bytes, 0xff bytes, neighbours, 64 KiB.
 fn edge_keys() -> Vec<Vec<u8>> {
     let mut keys: Vec<Vec<u8>> = [
         &b""[..],
@@ -36,38 +36,41 @@ fn edge_keys() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn every_selector_answers_for_every_key_at_the_edges() {
+fn selectors_match_as_the_naive_ones_do_for_keys_at_the_edges() {
     let keys = edge_keys();
-    let mut wants = vec![Want::All];
+    let mut selectors = vec![NaiveSelector::All];
     for key in &keys {
-        wants.push(Want::Exact(key.clone()));
-        wants.push(Want::Prefix(key.clone()));
-        wants.push(Want::From(key.clone()));
+        selectors.push(NaiveSelector::Exact(key.clone()));
+        selectors.push(NaiveSelector::Prefix(key.clone()));
+        selectors.push(NaiveSelector::From(key.clone()));
         for end in &keys {
-            wants.push(Want::Range(key.clone(), end.clone()));
-            wants.push(Want::Any(vec![
-                Want::Exact(end.clone()),
-                Want::Prefix(key.clone()),
+            selectors.push(NaiveSelector::Range(key.clone(), end.clone()));
+            selectors.push(NaiveSelector::Any(vec![
+                NaiveSelector::Exact(end.clone()),
+                NaiveSelector::Prefix(key.clone()),
             ]));
         }
     }
-    wants.push(Want::Any(vec![]));
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+    selectors.push(NaiveSelector::Any(vec![]));
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut watchers = Vec::new();
-    for want in wants {
-        match hub.watch(want.selector()) {
+    for selector in selectors {
+        match hub.watch(selector.to_selector()) {
             Ok(watcher) => {
-                assert!(!want.is_void());
-                watchers.push((want, watcher));
+                assert!(!selector.is_void());
+                watchers.push((selector, watcher));
             }
             Err(error) => {
-                assert!(want.is_void(), "{error}");
-                match (&want, error) {
-                    (Want::Range(start, end), WatchError::EmptyRange { start: s, end: e }) => {
+                assert!(selector.is_void(), "{error}");
+                match (&selector, error) {
+                    (
+                        NaiveSelector::Range(start, end),
+                        WatchError::EmptyRange { start: s, end: e },
+                    ) => {
                         assert_eq!((&s[..], &e[..]), (&start[..], &end[..]), "named as given");
                     }
-                    (Want::Any(_), WatchError::EmptyUnion) => {}
-                    (want, error) => panic!("{want:?}: {error}"),
+                    (NaiveSelector::Any(_), WatchError::EmptyUnion) => {}
+                    (selector, error) => panic!("{selector:?}: {error}"),
                 }
             }
         }
@@ -75,17 +78,25 @@ fn every_selector_answers_for_every_key_at_the_edges() {
     assert!(watchers.len() > 200);
     for key in &keys {
         let published = publisher.publish(Change::put(key.clone(), "")).unwrap();
-        for (want, watcher) in &mut watchers {
-            let expected: &[u64] = if want.wants(key) { &[published] } else { &[] };
-            assert_eq!(at_hand(watcher), expected, "{want:?} and {key:?}");
-            assert_eq!(watcher.selector().matches(key), want.wants(key));
+        for (selector, watcher) in &mut watchers {
+            let expected: &[u64] = if selector.matches(key) {
+                &[published]
+            } else {
+                &[]
+            };
+            assert_eq!(
+                ready_revisions(watcher),
+                expected,
+                "{selector:?} and {key:?}"
+            );
+            assert_eq!(watcher.selector().matches(key), selector.matches(key));
         }
     }
 }
 
 #[test]
-fn a_union_with_an_empty_range_within_is_refused() {
-    let (_publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn union_is_refused_when_it_contains_an_empty_range() {
+    let (_publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let any = Selector::any([Selector::exact("k"), Selector::range("b".."a")]);
     let refused = hub.watch(any).unwrap_err();
     assert!(matches!(refused, WatchError::EmptyRange { .. }));
@@ -93,7 +104,7 @@ fn a_union_with_an_empty_range_within_is_refused() {
 }
 
 #[test]
-fn zero_capacities_are_refused_by_name() {
+fn zero_capacity_is_refused_by_its_name() {
     let names = |builder: Builder| match builder.build().unwrap_err() {
         BuildError::ZeroCapacity { what } => what,
         other => panic!("{other}"),
@@ -103,7 +114,7 @@ fn zero_capacities_are_refused_by_name() {
     assert!(names(Builder::new().ingress(0)).contains("Builder::ingress"));
     assert!(names(Builder::new().watchers(0)).contains("Builder::watchers"));
     assert!(Builder::new().history(0).history_bytes(0).build().is_ok());
-    let (_publisher, hub, _dispatcher) = by_hand(Builder::new());
+    let (_publisher, hub, _dispatcher) = inline_engine(Builder::new());
     for options in [
         WatchOptions::new().capacity(0),
         WatchOptions::new().capacity_bytes(0),
@@ -116,8 +127,8 @@ fn zero_capacities_are_refused_by_name() {
 }
 
 #[test]
-fn a_revision_that_does_not_grow_is_refused_and_handed_back() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().revision(10));
+fn ordered_transactions_come_back_when_a_revision_does_not_grow() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().revision(10));
     let mut watcher = hub.watch(Selector::all()).unwrap();
     let entry = |revision, key| (revision, vec![put(key)]);
     for (entries, given, last) in [
@@ -135,7 +146,7 @@ fn a_revision_that_does_not_grow_is_refused_and_handed_back() {
     assert_eq!(publisher.revision(), 10, "nothing of it was published");
     let entries = [entry(11, "a"), (15, vec![]), entry(MAX_REVISION, "b")];
     assert_eq!(publisher.publish_many(entries).unwrap(), MAX_REVISION);
-    assert_eq!(at_hand(&mut watcher), [11, MAX_REVISION]);
+    assert_eq!(ready_revisions(&mut watcher), [11, MAX_REVISION]);
     assert_eq!(watcher.progress(), MAX_REVISION);
     let refused = publisher.publish(put("c")).unwrap_err();
     assert!(refused.to_string().contains("largest"), "{refused}");
@@ -146,20 +157,23 @@ fn a_revision_that_does_not_grow_is_refused_and_handed_back() {
 }
 
 #[test]
-fn publishing_nothing_is_fine() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn publish_succeeds_when_there_is_nothing_to_publish() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut watcher = hub.watch(Selector::all()).unwrap();
     let none: [(u64, Vec<Change>); 0] = [];
     assert_eq!(publisher.publish_many(none).unwrap(), 0, "no transaction");
     assert_eq!(publisher.publish_batch([]).unwrap(), 1, "an empty one");
     publisher.publish_many([(5, vec![])]).unwrap();
-    assert_eq!((at_hand(&mut watcher), watcher.progress()), (vec![], 5));
+    assert_eq!(
+        (ready_revisions(&mut watcher), watcher.progress()),
+        (vec![], 5)
+    );
     assert_eq!(hub.stats().published_transactions, 2);
 }
 
 #[test]
-fn a_full_ingress_gives_everything_back() {
-    let (mut publisher, hub, dispatcher) = by_hand(Builder::new().inline(false).ingress(2));
+fn reliable_input_comes_back_when_the_ingress_is_full() {
+    let (mut publisher, hub, dispatcher) = inline_engine(Builder::new().inline(false).ingress(2));
     let mut watcher = hub.watch(Selector::all()).unwrap();
     for _ in 0..2 {
         publisher.try_publish(put("k")).unwrap();
@@ -189,7 +203,7 @@ fn a_full_ingress_gives_everything_back() {
     );
     assert_eq!(publisher.revision(), 2, "no revision was used up");
     assert_eq!(hub.stats().ingress_depth, 2);
-    // Whoever waits goes on once there is room.
+    // A waiting publish goes on once there is room.
     let waiting = thread::spawn(move || {
         publisher.publish_many(entries).unwrap();
         publisher
@@ -197,15 +211,15 @@ fn a_full_ingress_gives_everything_back() {
     let running = thread::spawn(|| dispatcher.run());
     drop(join_in_time(waiting));
     join_in_time(running);
-    assert_eq!(at_hand(&mut watcher), [1, 2, 7, 7, 12]);
+    assert_eq!(ready_revisions(&mut watcher), [1, 2, 7, 7, 12]);
 }
 
 #[test]
-fn publishing_after_the_end_is_refused_and_handed_back() {
-    let (mut publisher, hub, dispatcher) = by_hand(Builder::new().inline(false).ingress(1));
+fn clean_input_comes_back_when_the_engine_has_ended() {
+    let (mut publisher, hub, dispatcher) = inline_engine(Builder::new().inline(false).ingress(1));
     publisher.publish(put("k")).unwrap();
     let waiting = thread::spawn(move || {
-        // It waits for room that never comes, or comes after the end.
+        // The publish waits for room when the engine ends, or comes after the end.
         let refused = publisher.publish(put("waited")).unwrap_err();
         assert_eq!(refused.kind(), PublishErrorKind::Closed(EndReason::Failed));
         assert_eq!(refused.into_input(), put("waited"));
@@ -229,8 +243,8 @@ fn publishing_after_the_end_is_refused_and_handed_back() {
 }
 
 #[test]
-fn compaction_forgets_up_to_the_present_and_no_further() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn resumable_compaction_is_refused_beyond_the_last_revision() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut live = hub.watch("k").unwrap();
     let mut behind = hub
         .watch_with("k", WatchOptions::new().capacity(1))
@@ -247,7 +261,11 @@ fn compaction_forgets_up_to_the_present_and_no_further() {
     publisher.compact(6).unwrap();
     publisher.compact(3).unwrap();
     assert_eq!(hub.stats().history.oldest, 6);
-    assert_eq!(at_hand(&mut live).len(), 10, "live watchers notice nothing");
+    assert_eq!(
+        ready_revisions(&mut live).len(),
+        10,
+        "live watchers notice nothing"
+    );
     let items: Vec<_> = behind.try_iter().collect();
     assert_eq!(items[0].as_ref().unwrap().revision(), 1);
     let lag = kvwatch::Lagged { from: 2, to: 5 };
@@ -259,7 +277,7 @@ fn compaction_forgets_up_to_the_present_and_no_further() {
 }
 
 #[test]
-fn the_limit_on_watchers_is_exact_under_concurrent_registration() {
+fn isolated_watcher_limit_is_exact_when_threads_register_at_once() {
     let (_publisher, hub) = Builder::new().watchers(100).spawn().unwrap();
     let start = Arc::new(Barrier::new(4));
     let threads: Vec<_> = (0..4)
@@ -292,7 +310,7 @@ fn the_limit_on_watchers_is_exact_under_concurrent_registration() {
 }
 
 #[test]
-fn ids_are_never_used_twice() {
+fn watcher_ids_are_never_reused() {
     let (_publisher, hub) = Builder::new().watchers(10).spawn().unwrap();
     let mut ids = std::collections::HashSet::new();
     for _ in 0..1000 {

@@ -1,4 +1,4 @@
-//! What is allocated comes back.
+//! Memory: what is allocated is freed, and a running engine is bounded.
 
 use std::alloc::System;
 use std::sync::Mutex;
@@ -10,10 +10,10 @@ use kvwatch_tests::{HANG, eventually};
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
-/// What a thread keeps for itself once it has run, and a test runner between two tests.
+/// What a thread keeps allocated once it has run, and the test runner between two tests.
 const SLACK: usize = 16 * 1024;
 
-/// The allocator counts for the whole process: one test at a time.
+/// The allocator counts for the whole process, so the tests run one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[track_caller]
@@ -37,10 +37,10 @@ fn selector(number: u64) -> Selector {
 }
 
 #[test]
-fn clean_a_million_watchers_come_and_go_and_leave_nothing() {
+fn clean_a_million_dropped_watchers_leave_nothing_allocated() {
     let _alone = ALONE.lock();
     let (mut publisher, hub) = Builder::new().history(1).spawn().unwrap();
-    // Some stay, of each kind, so that nothing in the registry is ever empty.
+    // Watchers of each kind stay, so that no part of the registry is ever empty.
     let stay = || {
         [
             Selector::exact("stays"),
@@ -80,7 +80,7 @@ fn clean_a_million_watchers_come_and_go_and_leave_nothing() {
 }
 
 #[test]
-fn clean_a_shutdown_gives_everything_back() {
+fn clean_a_shutdown_frees_everything() {
     let _alone = ALONE.lock();
     let round = || {
         let (mut publisher, hub) = Builder::new().history(1000).spawn().unwrap();
@@ -103,15 +103,12 @@ fn clean_a_shutdown_gives_everything_back() {
     for _ in 0..10 {
         round();
     }
-    eventually("everything is given back", || {
-        HEAP.allocated() <= start + SLACK
-    });
+    eventually("everything is freed", || HEAP.allocated() <= start + SLACK);
 }
 
 #[test]
-fn isolated_a_running_engine_stays_within_its_bounds() {
+fn isolated_memory_is_bounded_while_the_engine_runs() {
     let _alone = ALONE.lock();
-    // No more batches can be under way than there is memory for once the history is full.
     let builder = Builder::new().history(2_000).queue(16).ingress(512);
     let (mut publisher, hub) = builder.spawn().unwrap();
     let stuck: Vec<_> = (0..20)
@@ -127,10 +124,12 @@ fn isolated_a_running_engine_stays_within_its_bounds() {
     publish(20_000);
     let start = HEAP.allocated();
     publish(300_000);
-    // Segments are of different sizes, so what 2,000 events take varies a little.
+    // The thread that dispatches decides how many events share a segment, and so what the history
+    // takes: up to 2,000 segments, or less than ten. Half a megabyte covers that. Two bytes leaked
+    // for each event would not fit.
     let now = HEAP.allocated();
     assert!(
-        now < start + start / 4 + SLACK,
+        now < start + 512 * 1024,
         "{start} bytes before, {now} after"
     );
     drop(stuck);

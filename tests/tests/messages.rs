@@ -1,5 +1,5 @@
-//! What errors say and what `Debug` shows: what was wrong, what would be right, and no secrets of
-//! the engine's. And the small things that nothing else needs: equality, hashes, convenience.
+//! The texts of errors and of `Debug`. An error says what was wrong and what is valid. Also equality,
+//! hashes, and the methods that no other test needs.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -9,7 +9,7 @@ use kvwatch::{
     BuildError, Builder, Change, EndReason, EventKind, Filter, Lagged, Lossy, Overflow, PrevValue,
     RecvError, RecvTimeoutError, ReplayError, Selector, TryRecvError, WaitError, WatchOptions,
 };
-use kvwatch_tests::{HANG, by_hand, put};
+use kvwatch_tests::{HANG, inline_engine, put};
 
 const LAGGED: Lagged = Lagged { from: 3, to: 7 };
 
@@ -37,7 +37,7 @@ fn receive_errors_say_what_happened_and_what_to_do() {
             "the dispatcher failed"
         ]
     );
-    // What is the same in each of them converts.
+    // The variants that all of them have convert.
     let converted: Vec<TryRecvError> = vec![
         RecvError::Lagged(LAGGED).into(),
         RecvError::Closed(closed).into(),
@@ -49,8 +49,8 @@ fn receive_errors_say_what_happened_and_what_to_do() {
 }
 
 #[test]
-fn refusals_say_what_would_be_right() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().ingress(1).inline(false));
+fn refusals_say_which_input_is_valid() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().ingress(1).inline(false));
     for _ in 0..9 {
         let _ = publisher.publish_lossy(put("k"));
     }
@@ -87,20 +87,20 @@ fn refusals_say_what_would_be_right() {
 }
 
 #[test]
-fn what_is_closed_says_by_what() {
+fn closed_errors_name_the_reason() {
     let (publisher, hub) = Builder::new().spawn().unwrap();
     publisher.shutdown(HANG).unwrap();
     let refused = hub.watch("k").unwrap_err().to_string();
     assert!(refused.ends_with("any more: the publisher was shut down"));
 
-    let (mut publisher, _hub, dispatcher) = by_hand(Builder::new());
+    let (mut publisher, _hub, dispatcher) = inline_engine(Builder::new());
     drop(dispatcher);
     let refused = publisher.publish(put("k")).unwrap_err();
     assert!(refused.to_string().ends_with("the dispatcher failed"));
 }
 
 #[test]
-fn selectors_show_what_they_select() {
+fn selectors_show_their_keys_in_debug() {
     let shown = |selector: Selector| format!("{selector:?}");
     assert_eq!(shown(Selector::exact("a\0")), r#"exact("a\x00")"#);
     assert_eq!(shown(Selector::prefix("a/")), r#"prefix("a/")"#);
@@ -116,7 +116,7 @@ fn selectors_show_what_they_select() {
 }
 
 #[test]
-fn events_show_what_they_are_and_are_equal_by_it() {
+fn events_show_their_content_in_debug_and_are_equal_by_it() {
     let (mut publisher, hub) = Builder::new().spawn().unwrap();
     let options = WatchOptions::new().prev_value(true);
     let mut with = hub.watch_with("k", options).unwrap();
@@ -135,7 +135,7 @@ fn events_show_what_they_are_and_are_equal_by_it() {
         r#"Put { revision: 1, key: "k", value: "v", prev_value: Absent }"#
     );
     assert_eq!((put.kind(), put.to_change()), (EventKind::Put, change));
-    // Who did not ask for previous values sees another event.
+    // Without the previous value it is another event.
     assert_ne!(put, same);
     let delete = with.recv().unwrap();
     assert_eq!(format!("{delete:?}"), r#"Delete { revision: 2, key: "k" }"#);
@@ -145,11 +145,11 @@ fn events_show_what_they_are_and_are_equal_by_it() {
 }
 
 #[test]
-fn handles_show_where_they_stand() {
+fn handles_show_their_state_in_debug() {
     let builder = Builder::new().queue(7).thread_name("watch");
     let shown = format!("{builder:?}");
     assert!(shown.contains("queue: 7") && shown.contains("\"watch\""));
-    let (mut publisher, hub, dispatcher) = by_hand(builder);
+    let (mut publisher, hub, dispatcher) = inline_engine(builder);
     let mut watcher = hub.watch("k").unwrap();
     publisher.publish(put("k")).unwrap();
     let shown = [
@@ -175,8 +175,8 @@ fn handles_show_where_they_stand() {
 }
 
 #[test]
-fn each_way_to_publish_has_its_timed_form() {
-    let (mut publisher, _hub, _dispatcher) = by_hand(Builder::new().ingress(1).inline(false));
+fn every_publish_times_out_when_the_ingress_stays_full() {
+    let (mut publisher, _hub, _dispatcher) = inline_engine(Builder::new().ingress(1).inline(false));
     let short = Duration::from_millis(1);
     let batch = publisher.publish_batch_timeout([put("a")], short);
     assert_eq!(batch.unwrap(), 1);
@@ -191,8 +191,8 @@ fn each_way_to_publish_has_its_timed_form() {
 }
 
 #[test]
-fn each_way_to_receive_has_its_timed_form() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn every_receive_times_out_when_no_event_comes() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let mut watcher = hub.watch(b"k").unwrap();
     let short = Duration::from_millis(1);
     let soon = || Instant::now() + short;
@@ -206,7 +206,7 @@ fn each_way_to_receive_has_its_timed_form() {
 
     publisher.publish(put("k")).unwrap();
     assert!(!watcher.is_empty());
-    // What is at hand needs no time, and a timeout that no clock can hold is none.
+    // A queued event is received after the deadline, too. A timeout beyond the clock is none.
     let past = Instant::now();
     assert_eq!(watcher.recv_deadline(past).unwrap().revision(), 1);
     publisher.publish_timeout(put("k"), Duration::MAX).unwrap();

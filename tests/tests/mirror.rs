@@ -1,4 +1,4 @@
-//! Mirrors, step by step, in every world. Random ones are in `mirror_random.rs`.
+//! Mirrors, step by step, in every runtime. `mirror_random.rs` has random ones.
 
 use std::convert::Infallible;
 
@@ -6,48 +6,49 @@ use kvwatch::mirror::{
     MirrorEnd, MirrorError, MirrorOptions, MirrorWaitError, Snapshot, SnapshotReader, Step,
 };
 use kvwatch::{Builder, Change, EndReason, Lagged, Mirror, MirrorDriver, Selector, WatchError};
-use kvwatch_tests::bodies::running;
-use kvwatch_tests::in_every_world;
-use kvwatch_tests::mirrors::{ByHand, MirrorWorld};
-use kvwatch_tests::worlds::Publish;
+use kvwatch_tests::in_every_runtime;
+use kvwatch_tests::mirrors::{MirrorFixture, MirrorRuntime};
+use kvwatch_tests::runtimes::Publish;
+use kvwatch_tests::shared::running;
 
-in_every_world![
-    exact_start_events_up_to_the_read_are_skipped,
-    reliable_a_read_that_is_ahead_waits_for_nothing,
-    reliable_an_old_read_is_caught_up_from_the_history,
-    reliable_an_old_read_that_the_history_does_not_reach_is_refused,
-    ordered_a_read_that_goes_back_is_refused,
-    atomic_a_resync_takes_the_old_states_place_at_once,
-    atomic_a_transaction_is_applied_whole,
-    unique_what_is_matched_twice_counts_once,
-    clean_a_read_that_fails_changes_nothing,
-    bookmarkable_what_does_not_concern_it_moves_the_revision,
-    clean_a_shutdown_is_drained,
-    clean_a_shutdown_before_the_first_read_is_drained,
-    clean_a_dropped_driver_ends_every_wait,
-    clean_an_end_that_nobody_asked_for_is_an_error,
-    clean_a_closer_ends_a_waiting_driver,
+in_every_runtime![
+    exact_start_events_up_to_the_snapshot_are_skipped,
+    reliable_mirror_goes_on_when_the_snapshot_is_ahead_of_the_watch,
+    reliable_old_snapshot_is_caught_up_from_the_history,
+    reliable_old_snapshot_is_refused_when_the_history_does_not_reach_it,
+    ordered_snapshot_is_refused_when_it_goes_back,
+    atomic_resync_replaces_the_state_at_once,
+    atomic_transaction_is_applied_whole_when_it_exceeds_the_queue,
+    unique_key_counts_once_when_two_parts_match_it,
+    clean_nothing_changes_when_a_read_fails,
+    bookmarkable_revision_advances_when_no_change_matches,
+    clean_mirror_is_drained_at_shutdown,
+    clean_mirror_is_drained_when_the_shutdown_precedes_the_first_read,
+    clean_every_wait_ends_when_the_driver_is_dropped,
+    clean_run_fails_when_the_dispatcher_fails,
+    clean_waiting_driver_ends_when_it_is_closed,
 ];
 
 fn a(value: &'static str) -> Change {
     Change::put("a", value)
 }
 
-async fn exact_start_events_up_to_the_read_are_skipped<W: MirrorWorld>() {
-    let mut hand = ByHand::<W>::new(Selector::all(), Builder::new());
+async fn exact_start_events_up_to_the_snapshot_are_skipped<Rt: MirrorRuntime>() {
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new());
     let (mirror, mut driver) =
-        Mirror::watch(&hand.hub, Selector::all(), hand.script.reader()).unwrap();
+        Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader()).unwrap();
     assert!(mirror.view().is_none());
-    hand.write([a("1"), Change::put("b", "1")]).await;
-    hand.write([Change::delete("a")]).await;
-    hand.write([a("3"), Change::delete("b")]).await;
-    hand.script.answer(hand.store.snapshot());
-    // Of a key that the read does not have.
-    hand.write([Change::delete("c"), Change::put("d", "4")])
+    fixture.write([a("1"), Change::put("b", "1")]).await;
+    fixture.write([Change::delete("a")]).await;
+    fixture.write([a("3"), Change::delete("b")]).await;
+    fixture.script.answer(fixture.store.snapshot());
+    // A deletion of a key that the snapshot does not have.
+    fixture
+        .write([Change::delete("c"), Change::put("d", "4")])
         .await;
 
     assert_eq!(
-        W::step(&mut driver).await.unwrap(),
+        Rt::step(&mut driver).await.unwrap(),
         Step::Loaded { revision: 3 }
     );
     let first = mirror.view().unwrap();
@@ -55,78 +56,79 @@ async fn exact_start_events_up_to_the_read_are_skipped<W: MirrorWorld>() {
         (first.revision(), first.get("a").unwrap()),
         (3, &"3".into())
     );
-    hand.store.assert_was(&first);
+    fixture.store.assert_was(&first);
     let applied = Step::Applied {
         events: 2,
         revision: 4,
     };
-    assert_eq!(W::step(&mut driver).await.unwrap(), applied);
+    assert_eq!(Rt::step(&mut driver).await.unwrap(), applied);
     assert_eq!(driver.try_step().unwrap(), Step::Idle);
-    hand.store.assert_is(&mirror.view().unwrap());
-    // What was taken before stays as it was.
-    hand.store.assert_was(&first);
+    fixture.store.assert_is(&mirror.view().unwrap());
+    // A view taken earlier does not change.
+    fixture.store.assert_was(&first);
     assert!(!first.contains_key("d"));
-    assert_eq!(hand.script.asked(), [0]);
+    assert_eq!(fixture.script.required(), [0]);
 }
 
-async fn reliable_a_read_that_is_ahead_waits_for_nothing<W: MirrorWorld>() {
-    // The store commits before it publishes, so a read may be ahead of what is published.
-    let mut hand = ByHand::<W>::new(Selector::all(), Builder::new());
+async fn reliable_mirror_goes_on_when_the_snapshot_is_ahead_of_the_watch<Rt: MirrorRuntime>() {
+    // The store commits before it publishes, so a snapshot may be ahead of the publisher.
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new());
     let (mirror, mut driver) =
-        Mirror::watch(&hand.hub, Selector::all(), hand.script.reader()).unwrap();
+        Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader()).unwrap();
     let changes = vec![a("1")];
-    assert_eq!(hand.store.commit(&changes), 1);
-    hand.script.answer(hand.store.snapshot());
+    assert_eq!(fixture.store.commit(&changes), 1);
+    fixture.script.answer(fixture.store.snapshot());
     assert_eq!(
-        W::step(&mut driver).await.unwrap(),
+        Rt::step(&mut driver).await.unwrap(),
         Step::Loaded { revision: 1 }
     );
-    hand.publisher.publish_batch(changes).await.unwrap();
+    fixture.publisher.publish_batch(changes).await.unwrap();
     assert_eq!(driver.try_step().unwrap(), Step::Idle);
-    hand.write([a("2")]).await;
+    fixture.write([a("2")]).await;
     let applied = Step::Applied {
         events: 1,
         revision: 2,
     };
-    assert_eq!(W::step(&mut driver).await.unwrap(), applied);
-    hand.store
-        .assert_is(&W::wait_for(&mirror, 2).await.unwrap());
+    assert_eq!(Rt::step(&mut driver).await.unwrap(), applied);
+    fixture
+        .store
+        .assert_is(&Rt::wait_for(&mirror, 2).await.unwrap());
 }
 
-async fn reliable_an_old_read_is_caught_up_from_the_history<W: MirrorWorld>() {
-    let mut hand = ByHand::<W>::new(Selector::all(), Builder::new());
-    let _keeps_everything = hand.hub.watch(Selector::all()).unwrap();
-    hand.write([a("1")]).await;
-    hand.script.answer(hand.store.snapshot());
-    hand.write([a("2"), Change::put("b", "2")]).await;
-    hand.write([Change::delete("b")]).await;
+async fn reliable_old_snapshot_is_caught_up_from_the_history<Rt: MirrorRuntime>() {
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new());
+    let _keeps_everything = fixture.hub.watch(Selector::all()).unwrap();
+    fixture.write([a("1")]).await;
+    fixture.script.answer(fixture.store.snapshot());
+    fixture.write([a("2"), Change::put("b", "2")]).await;
+    fixture.write([Change::delete("b")]).await;
     let (mirror, mut driver) =
-        Mirror::watch(&hand.hub, Selector::all(), hand.script.reader()).unwrap();
-    hand.write([a("4")]).await;
+        Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader()).unwrap();
+    fixture.write([a("4")]).await;
     assert_eq!(
-        W::step(&mut driver).await.unwrap(),
+        Rt::step(&mut driver).await.unwrap(),
         Step::Loaded { revision: 1 }
     );
     while driver.try_step().unwrap() != Step::Idle {
-        hand.store.assert_was(&mirror.view().unwrap());
+        fixture.store.assert_was(&mirror.view().unwrap());
     }
-    hand.store.assert_is(&mirror.view().unwrap());
-    assert_eq!(hand.script.asked(), [3]);
-    // The watcher that was there first is gone.
-    assert_eq!(hand.hub.stats().watchers.total, 2);
+    fixture.store.assert_is(&mirror.view().unwrap());
+    assert_eq!(fixture.script.required(), [3]);
+    // The first watcher of the mirror is gone.
+    assert_eq!(fixture.hub.stats().watchers.total, 2);
 }
 
-async fn reliable_an_old_read_that_the_history_does_not_reach_is_refused<W: MirrorWorld>() {
-    let mut hand = ByHand::<W>::new(Selector::all(), Builder::new().history(0));
-    let empty = hand.store.snapshot();
-    hand.write([a("1")]).await;
-    let old = hand.store.snapshot();
-    hand.write([a("2")]).await;
+async fn reliable_old_snapshot_is_refused_when_the_history_does_not_reach_it<Rt: MirrorRuntime>() {
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history(0));
+    let empty = fixture.store.snapshot();
+    fixture.write([a("1")]).await;
+    let old = fixture.store.snapshot();
+    fixture.write([a("2")]).await;
     let (mirror, mut driver) =
-        Mirror::watch(&hand.hub, Selector::all(), hand.script.reader()).unwrap();
+        Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader()).unwrap();
     for (answer, revision) in [(empty, 0), (old, 1)] {
-        hand.script.answer(answer);
-        let refused = W::step(&mut driver).await.unwrap_err();
+        fixture.script.answer(answer);
+        let refused = Rt::step(&mut driver).await.unwrap_err();
         assert!(refused.is_retryable());
         let text = refused.to_string();
         assert!(text.contains("must be read at 2 or later"), "{text}");
@@ -141,49 +143,49 @@ async fn reliable_an_old_read_that_the_history_does_not_reach_is_refused<W: Mirr
         assert_eq!(read, revision);
         assert!(mirror.view().is_none());
     }
-    hand.write([a("3")]).await;
-    hand.script.answer(hand.store.snapshot());
+    fixture.write([a("3")]).await;
+    fixture.script.answer(fixture.store.snapshot());
     assert_eq!(
-        W::step(&mut driver).await.unwrap(),
+        Rt::step(&mut driver).await.unwrap(),
         Step::Loaded { revision: 3 }
     );
-    hand.store.assert_is(&mirror.view().unwrap());
-    assert_eq!(hand.script.asked(), [2, 2, 2]);
+    fixture.store.assert_is(&mirror.view().unwrap());
+    assert_eq!(fixture.script.required(), [2, 2, 2]);
 }
 
-/// A mirror that shows revision 1 and has lagged: revisions 2 to 4 are gone.
-async fn lagged<W: MirrorWorld>(
-    hand: &mut ByHand<W>,
+/// A mirror at revision 1 that has lagged: revisions 2 to 4 are lost.
+async fn lagged<Rt: MirrorRuntime>(
+    fixture: &mut MirrorFixture<Rt>,
 ) -> (
     Mirror,
-    MirrorDriver<impl SnapshotReader<Error = String> + Send + use<W>>,
+    MirrorDriver<impl SnapshotReader<Error = String> + Send + use<Rt>>,
 ) {
     let options = MirrorOptions::new().capacity(1);
-    let reader = hand.script.reader();
-    let watched = Mirror::watch_with(&hand.hub, Selector::all(), options, reader);
+    let reader = fixture.script.reader();
+    let watched = Mirror::watch_with(&fixture.hub, Selector::all(), options, reader);
     let (mirror, mut driver) = watched.unwrap();
-    hand.script.answer(hand.store.snapshot());
-    W::step(&mut driver).await.unwrap();
-    hand.write([a("1"), Change::put("b", "1")]).await;
-    hand.write([Change::delete("a")]).await;
-    hand.write([Change::delete("b")]).await;
-    hand.write([Change::put("c", "4")]).await;
+    fixture.script.answer(fixture.store.snapshot());
+    Rt::step(&mut driver).await.unwrap();
+    fixture.write([a("1"), Change::put("b", "1")]).await;
+    fixture.write([Change::delete("a")]).await;
+    fixture.write([Change::delete("b")]).await;
+    fixture.write([Change::put("c", "4")]).await;
     let applied = Step::Applied {
         events: 2,
         revision: 1,
     };
-    assert_eq!(W::step(&mut driver).await.unwrap(), applied);
+    assert_eq!(Rt::step(&mut driver).await.unwrap(), applied);
     let missed = Step::Lagged(Lagged { from: 2, to: 4 });
-    assert_eq!(W::step(&mut driver).await.unwrap(), missed);
+    assert_eq!(Rt::step(&mut driver).await.unwrap(), missed);
     (mirror, driver)
 }
 
-async fn ordered_a_read_that_goes_back_is_refused<W: MirrorWorld>() {
-    let mut hand = ByHand::<W>::new(Selector::all(), Builder::new().history(0));
-    let empty = hand.store.snapshot();
-    let (mirror, mut driver) = lagged::<W>(&mut hand).await;
-    hand.script.answer(empty);
-    let refused = W::step(&mut driver).await.unwrap_err();
+async fn ordered_snapshot_is_refused_when_it_goes_back<Rt: MirrorRuntime>() {
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history(0));
+    let empty = fixture.store.snapshot();
+    let (mirror, mut driver) = lagged::<Rt>(&mut fixture).await;
+    fixture.script.answer(empty);
+    let refused = Rt::step(&mut driver).await.unwrap_err();
     let text = refused.to_string();
     assert!(text.contains("must not go back"), "{text}");
     let MirrorError::WentBack {
@@ -193,90 +195,92 @@ async fn ordered_a_read_that_goes_back_is_refused<W: MirrorWorld>() {
     else {
         panic!("{refused:?}");
     };
-    hand.store.assert_was(&mirror.view().unwrap());
+    fixture.store.assert_was(&mirror.view().unwrap());
     assert_eq!(mirror.view().unwrap().revision(), 1);
-    hand.script.answer(hand.store.snapshot());
+    fixture.script.answer(fixture.store.snapshot());
     assert_eq!(
-        W::step(&mut driver).await.unwrap(),
+        Rt::step(&mut driver).await.unwrap(),
         Step::Resynced { revision: 4 }
     );
-    hand.store.assert_is(&mirror.view().unwrap());
+    fixture.store.assert_is(&mirror.view().unwrap());
 }
 
-async fn atomic_a_resync_takes_the_old_states_place_at_once<W: MirrorWorld>() {
-    let mut hand = ByHand::<W>::new(Selector::all(), Builder::new().history(0));
-    let (mirror, mut driver) = lagged::<W>(&mut hand).await;
-    // Readers keep the old state until the new one is there, and after that.
+async fn atomic_resync_replaces_the_state_at_once<Rt: MirrorRuntime>() {
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history(0));
+    let (mirror, mut driver) = lagged::<Rt>(&mut fixture).await;
+    // Readers see the old state until the new one is complete. A view of it stays.
     let before = mirror.view().unwrap();
     assert_eq!((before.revision(), before.len()), (1, 2));
-    // Published while the store is read.
-    hand.script.answer(hand.store.snapshot());
-    hand.write([Change::put("d", "5")]).await;
+    // Published while the driver reads the store.
+    fixture.script.answer(fixture.store.snapshot());
+    fixture.write([Change::put("d", "5")]).await;
     assert_eq!(
-        W::step(&mut driver).await.unwrap(),
+        Rt::step(&mut driver).await.unwrap(),
         Step::Resynced { revision: 4 }
     );
     let between = mirror.view().unwrap();
-    hand.store.assert_was(&between);
+    fixture.store.assert_was(&between);
     assert_eq!(between.len(), 1);
-    assert_eq!(hand.script.asked(), [0, 4]);
-    hand.store.assert_is(&{
-        W::step(&mut driver).await.unwrap();
+    assert_eq!(fixture.script.required(), [0, 4]);
+    fixture.store.assert_is(&{
+        Rt::step(&mut driver).await.unwrap();
         mirror.view().unwrap()
     });
-    hand.store.assert_was(&before);
+    fixture.store.assert_was(&before);
 }
 
-async fn atomic_a_transaction_is_applied_whole<W: MirrorWorld>() {
-    let mut hand = ByHand::<W>::new(Selector::all(), Builder::new().queue(2));
+async fn atomic_transaction_is_applied_whole_when_it_exceeds_the_queue<Rt: MirrorRuntime>() {
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().queue(2));
     let (mirror, mut driver) =
-        Mirror::watch(&hand.hub, Selector::all(), hand.script.reader()).unwrap();
-    hand.script.answer(hand.store.snapshot());
-    W::step(&mut driver).await.unwrap();
-    // Larger than the queue, and than a segment; one key several times.
+        Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader()).unwrap();
+    fixture.script.answer(fixture.store.snapshot());
+    Rt::step(&mut driver).await.unwrap();
+    // Larger than the queue and than a segment. Some keys occur several times.
     let large = (0..1000).map(|n| Change::put(format!("k{}", n % 700), n.to_string()));
-    hand.write(large).await;
+    fixture.write(large).await;
     let applied = Step::Applied {
         events: 1000,
         revision: 1,
     };
-    assert_eq!(W::step(&mut driver).await.unwrap(), applied);
+    assert_eq!(Rt::step(&mut driver).await.unwrap(), applied);
     let view = mirror.view().unwrap();
     assert_eq!((view.len(), view.prefix("k69").count()), (700, 11));
-    hand.store.assert_is(&view);
+    fixture.store.assert_is(&view);
 }
 
-async fn unique_what_is_matched_twice_counts_once<W: MirrorWorld>() {
+async fn unique_key_counts_once_when_two_parts_match_it<Rt: MirrorRuntime>() {
     let union = Selector::any([
         Selector::prefix("a/"),
         Selector::range("a/5".."b/3"),
         Selector::exact("a/7"),
     ]);
-    let mut hand = ByHand::<W>::new(union.clone(), Builder::new());
-    hand.write([Change::put("a/6", "0"), Change::put("b/4", "0")])
+    let mut fixture = MirrorFixture::<Rt>::new(union.clone(), Builder::new());
+    fixture
+        .write([Change::put("a/6", "0"), Change::put("b/4", "0")])
         .await;
-    let (mirror, mut driver) = Mirror::watch(&hand.hub, union, hand.script.reader()).unwrap();
-    // With a key that the selector does not match, and another that is read for each part.
-    let mut snapshot = hand.store.snapshot();
+    let (mirror, mut driver) = Mirror::watch(&fixture.hub, union, fixture.script.reader()).unwrap();
+    // One key does not match. Another is inserted once for each part that matches it.
+    let mut snapshot = fixture.store.snapshot();
     snapshot.insert("a/6", "0");
-    hand.script.answer(snapshot);
-    W::step(&mut driver).await.unwrap();
-    hand.store.assert_is(&mirror.view().unwrap());
-    hand.write([Change::put("a/7", "2"), Change::put("b/5", "2")])
+    fixture.script.answer(snapshot);
+    Rt::step(&mut driver).await.unwrap();
+    fixture.store.assert_is(&mirror.view().unwrap());
+    fixture
+        .write([Change::put("a/7", "2"), Change::put("b/5", "2")])
         .await;
     let applied = Step::Applied {
         events: 1,
         revision: 2,
     };
-    assert_eq!(W::step(&mut driver).await.unwrap(), applied);
-    hand.store.assert_is(&mirror.view().unwrap());
+    assert_eq!(Rt::step(&mut driver).await.unwrap(), applied);
+    fixture.store.assert_is(&mirror.view().unwrap());
 }
 
-async fn clean_a_read_that_fails_changes_nothing<W: MirrorWorld>() {
-    let mut hand = ByHand::<W>::new(Selector::all(), Builder::new().history(0));
-    let (mirror, mut driver) = lagged::<W>(&mut hand).await;
+async fn clean_nothing_changes_when_a_read_fails<Rt: MirrorRuntime>() {
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history(0));
+    let (mirror, mut driver) = lagged::<Rt>(&mut fixture).await;
     for _ in 0..2 {
-        let failed = W::run(&mut driver).await.unwrap_err();
+        let failed = Rt::run(&mut driver).await.unwrap_err();
         assert!(failed.is_retryable());
         let MirrorError::Read(said) = &failed else {
             panic!("{failed:?}");
@@ -287,28 +291,28 @@ async fn clean_a_read_that_fails_changes_nothing<W: MirrorWorld>() {
             (1, None)
         );
     }
-    hand.script.answer(hand.store.snapshot());
-    W::step(&mut driver).await.unwrap();
-    hand.store.assert_is(&mirror.view().unwrap());
+    fixture.script.answer(fixture.store.snapshot());
+    Rt::step(&mut driver).await.unwrap();
+    fixture.store.assert_is(&mirror.view().unwrap());
 }
 
-async fn bookmarkable_what_does_not_concern_it_moves_the_revision<W: MirrorWorld>() {
-    let (mut publisher, hub) = running::<W>(Builder::new());
+async fn bookmarkable_revision_advances_when_no_change_matches<Rt: MirrorRuntime>() {
+    let (mut publisher, hub) = running::<Rt>(Builder::new());
     let read = |_| Ok::<_, Infallible>(Snapshot::at(0));
     let (mirror, mut driver) = Mirror::watch(&hub, Selector::prefix("a/"), read).unwrap();
-    let driving = W::spawn(async move { W::run(&mut driver).await });
-    assert_eq!(W::wait_for(&mirror, 0).await.unwrap().revision(), 0);
+    let driving = Rt::spawn(async move { Rt::run(&mut driver).await });
+    assert_eq!(Rt::wait_for(&mirror, 0).await.unwrap().revision(), 0);
     for _ in 0..100 {
         publisher.publish_batch(vec![]).await.unwrap();
         let revision = publisher.publish(Change::put("b", "")).await.unwrap();
-        let view = W::wait_for(&mirror, revision).await.unwrap();
+        let view = Rt::wait_for(&mirror, revision).await.unwrap();
         assert_eq!((view.revision(), view.len()), (revision, 0));
     }
-    // Waits before it is published, several at once, the highest first.
+    // Several waits before the publish, the highest revision first.
     let waits: Vec<_> = [203, 202, 201, 201]
         .map(|revision| {
             let mirror = mirror.clone();
-            W::spawn(async move { W::wait_for(&mirror, revision).await.unwrap() })
+            Rt::spawn(async move { Rt::wait_for(&mirror, revision).await.unwrap() })
         })
         .into();
     for key in ["b", "a/1", "b"] {
@@ -322,20 +326,20 @@ async fn bookmarkable_what_does_not_concern_it_moves_the_revision<W: MirrorWorld
     assert_eq!(mirror.view().unwrap().revision(), 203);
 }
 
-async fn clean_a_shutdown_is_drained<W: MirrorWorld>() {
-    let mut hand = ByHand::<W>::new(Selector::all(), Builder::new().queue(2));
+async fn clean_mirror_is_drained_at_shutdown<Rt: MirrorRuntime>() {
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().queue(2));
     let (mirror, mut driver) =
-        Mirror::watch(&hand.hub, Selector::all(), hand.script.reader()).unwrap();
-    hand.script.answer(hand.store.snapshot());
-    W::step(&mut driver).await.unwrap();
+        Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader()).unwrap();
+    fixture.script.answer(fixture.store.snapshot());
+    Rt::step(&mut driver).await.unwrap();
     for number in 0..10 {
-        hand.write([Change::put(number.to_string(), "")]).await;
+        fixture.write([Change::put(number.to_string(), "")]).await;
     }
-    hand.write([]).await;
+    fixture.write([]).await;
     let waiting = mirror.applied(12);
-    drop(hand.publisher);
-    assert_eq!(W::run(&mut driver).await.unwrap(), EndReason::ShutDown);
-    assert_eq!(W::run(&mut driver).await.unwrap(), EndReason::ShutDown);
+    drop(fixture.publisher);
+    assert_eq!(Rt::run(&mut driver).await.unwrap(), EndReason::ShutDown);
+    assert_eq!(Rt::run(&mut driver).await.unwrap(), EndReason::ShutDown);
     assert_eq!(driver.try_step().unwrap(), Step::Ended(EndReason::ShutDown));
     let end = MirrorEnd::Watch(EndReason::ShutDown);
     let closed = MirrorWaitError::Closed {
@@ -344,44 +348,45 @@ async fn clean_a_shutdown_is_drained<W: MirrorWorld>() {
         end,
     };
     assert_eq!(waiting.await.unwrap_err(), closed);
-    assert_eq!(W::wait_for(&mirror, 12).await.unwrap_err(), closed);
+    assert_eq!(Rt::wait_for(&mirror, 12).await.unwrap_err(), closed);
     assert!(closed.to_string().contains("12"), "{closed}");
     drop(driver);
-    // What was applied can be read and waited for, for ever, and the end stays the first.
-    hand.store
-        .assert_is(&W::wait_for(&mirror, 11).await.unwrap());
+    // Applied revisions can still be read and waited for. The end does not change.
+    fixture
+        .store
+        .assert_is(&Rt::wait_for(&mirror, 11).await.unwrap());
     assert_eq!(mirror.ended(), Some(end));
-    let refused = Mirror::watch(&hand.hub, Selector::all(), hand.script.reader());
+    let refused = Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader());
     let refused = refused.map(|_| ()).unwrap_err();
     assert_eq!(refused, WatchError::Closed(EndReason::ShutDown));
 }
 
-async fn clean_a_shutdown_before_the_first_read_is_drained<W: MirrorWorld>() {
-    let mut hand = ByHand::<W>::new(Selector::all(), Builder::new());
+async fn clean_mirror_is_drained_when_the_shutdown_precedes_the_first_read<Rt: MirrorRuntime>() {
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new());
     let (mirror, mut driver) =
-        Mirror::watch(&hand.hub, Selector::all(), hand.script.reader()).unwrap();
-    hand.write([a("1")]).await;
-    hand.script.answer(hand.store.snapshot());
-    hand.write([Change::put("b", "2")]).await;
-    drop(hand.publisher);
-    assert_eq!(W::run(&mut driver).await.unwrap(), EndReason::ShutDown);
-    hand.store.assert_is(&mirror.view().unwrap());
+        Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader()).unwrap();
+    fixture.write([a("1")]).await;
+    fixture.script.answer(fixture.store.snapshot());
+    fixture.write([Change::put("b", "2")]).await;
+    drop(fixture.publisher);
+    assert_eq!(Rt::run(&mut driver).await.unwrap(), EndReason::ShutDown);
+    fixture.store.assert_is(&mirror.view().unwrap());
 }
 
-async fn clean_a_dropped_driver_ends_every_wait<W: MirrorWorld>() {
-    let (_publisher, hub) = running::<W>(Builder::new());
+async fn clean_every_wait_ends_when_the_driver_is_dropped<Rt: MirrorRuntime>() {
+    let (_publisher, hub) = running::<Rt>(Builder::new());
     let read = |_| Ok::<_, Infallible>(Snapshot::at(0));
     for loaded in [false, true] {
         let (mirror, mut driver) = Mirror::watch(&hub, Selector::all(), read).unwrap();
         if loaded {
-            W::step(&mut driver).await.unwrap();
+            Rt::step(&mut driver).await.unwrap();
         }
         let waiting = {
             let mirror = mirror.clone();
-            W::spawn(async move { W::wait_for(&mirror, 1).await.unwrap_err() })
+            Rt::spawn(async move { Rt::wait_for(&mirror, 1).await.unwrap_err() })
         };
         let polled = mirror.applied(2);
-        let dropping = W::spawn(async move { drop(driver) });
+        let dropping = Rt::spawn(async move { drop(driver) });
         let applied = loaded.then_some(0);
         let end = MirrorEnd::Dropped;
         let closed = |wanted| MirrorWaitError::Closed {
@@ -398,30 +403,30 @@ async fn clean_a_dropped_driver_ends_every_wait<W: MirrorWorld>() {
     }
 }
 
-async fn clean_an_end_that_nobody_asked_for_is_an_error<W: MirrorWorld>() {
-    let mut hand = ByHand::<W>::new(Selector::all(), Builder::new());
+async fn clean_run_fails_when_the_dispatcher_fails<Rt: MirrorRuntime>() {
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new());
     let (mirror, mut driver) =
-        Mirror::watch(&hand.hub, Selector::all(), hand.script.reader()).unwrap();
-    hand.script.answer(hand.store.snapshot());
-    W::step(&mut driver).await.unwrap();
-    hand.write([a("1")]).await;
-    drop(hand.dispatcher);
+        Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader()).unwrap();
+    fixture.script.answer(fixture.store.snapshot());
+    Rt::step(&mut driver).await.unwrap();
+    fixture.write([a("1")]).await;
+    drop(fixture.dispatcher);
     for _ in 0..2 {
-        let ended = W::run(&mut driver).await.unwrap_err();
+        let ended = Rt::run(&mut driver).await.unwrap_err();
         assert!(!ended.is_retryable());
         assert!(matches!(ended, MirrorError::Ended(EndReason::Failed)));
     }
-    hand.store.assert_is(&mirror.view().unwrap());
+    fixture.store.assert_is(&mirror.view().unwrap());
     assert_eq!(mirror.ended(), Some(MirrorEnd::Watch(EndReason::Failed)));
 }
 
-async fn clean_a_closer_ends_a_waiting_driver<W: MirrorWorld>() {
-    let (_publisher, hub) = running::<W>(Builder::new());
+async fn clean_waiting_driver_ends_when_it_is_closed<Rt: MirrorRuntime>() {
+    let (_publisher, hub) = running::<Rt>(Builder::new());
     let read = |_| Ok::<_, Infallible>(Snapshot::at(0));
     let (mirror, mut driver) = Mirror::watch(&hub, Selector::all(), read).unwrap();
     let closer = driver.closer();
-    let driving = W::spawn(async move { W::run(&mut driver).await });
-    W::wait_for(&mirror, 0).await.unwrap();
+    let driving = Rt::spawn(async move { Rt::run(&mut driver).await });
+    Rt::wait_for(&mirror, 0).await.unwrap();
     closer.close();
     assert_eq!(driving.await.unwrap(), EndReason::Closed);
     assert_eq!(mirror.ended(), Some(MirrorEnd::Watch(EndReason::Closed)));

@@ -1,13 +1,13 @@
-//! Random schedules on the engine and on a naive model of it, compared step by step.
+//! Random schedules on the engine and on its naive model, compared step by step.
 //!
-//! A failing schedule is shrunk, and printed as Rust values to put into a test of its own.
+//! proptest shrinks a failing schedule and prints it as Rust values, ready for a test of its own.
 
 use kvwatch::{Change, Filter, PrevValue};
-use kvwatch_tests::model::{Ask, How, Model, Op};
-use kvwatch_tests::want::Want;
+use kvwatch_tests::model::{Model, Op, ReceiveMode, WatchSpec};
+use kvwatch_tests::selector::NaiveSelector;
 use proptest::prelude::*;
 
-/// Few keys, of which many match several selectors, and the edges.
+/// Few keys, so that many match several selectors, and edge cases.
 fn key() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => prop::collection::vec(prop::sample::select(b"ab\xff".to_vec()), 0..4),
@@ -31,24 +31,24 @@ fn change() -> impl Strategy<Value = Change> {
     })
 }
 
-fn part() -> impl Strategy<Value = Want> {
+fn part() -> impl Strategy<Value = NaiveSelector> {
     prop_oneof![
-        3 => key().prop_map(Want::Exact),
-        3 => key().prop_map(Want::Prefix),
-        2 => (key(), key()).prop_map(|(start, end)| Want::Range(start, end)),
-        1 => key().prop_map(Want::From),
-        2 => Just(Want::All),
+        3 => key().prop_map(NaiveSelector::Exact),
+        3 => key().prop_map(NaiveSelector::Prefix),
+        2 => (key(), key()).prop_map(|(start, end)| NaiveSelector::Range(start, end)),
+        1 => key().prop_map(NaiveSelector::From),
+        2 => Just(NaiveSelector::All),
     ]
 }
 
-fn want() -> impl Strategy<Value = Want> {
+fn selector() -> impl Strategy<Value = NaiveSelector> {
     prop_oneof![
         4 => part(),
-        1 => prop::collection::vec(part(), 0..4).prop_map(Want::Any),
+        1 => prop::collection::vec(part(), 0..4).prop_map(NaiveSelector::Any),
     ]
 }
 
-fn ask() -> impl Strategy<Value = Ask> {
+fn spec() -> impl Strategy<Value = WatchSpec> {
     let filter = prop_oneof![
         3 => Just(Filter::All),
         1 => Just(Filter::Puts),
@@ -56,39 +56,45 @@ fn ask() -> impl Strategy<Value = Ask> {
     ];
     let start = prop::option::of(-12_i64..6);
     (
-        want(),
+        selector(),
         filter,
         any::<bool>(),
         1..6_usize,
         prop::bool::weighted(0.3),
         start,
     )
-        .prop_map(|(want, filter, prev, capacity, cancels, start)| Ask {
-            want,
-            filter,
-            prev,
-            capacity,
-            cancels,
-            start,
-        })
+        .prop_map(
+            |(selector, filter, prev, capacity, cancels, start)| WatchSpec {
+                selector,
+                filter,
+                prev,
+                capacity,
+                cancels,
+                start,
+            },
+        )
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let changes = || prop::collection::vec(change(), 0..5);
-    let how = prop::sample::select(vec![How::Try, How::Poll, How::Batch]);
+    let mode = prop::sample::select(vec![
+        ReceiveMode::Try,
+        ReceiveMode::Poll,
+        ReceiveMode::Batch,
+    ]);
     prop_oneof![
         6 => changes().prop_map(Op::Publish),
         3 => prop::collection::vec((1..4_u64, changes()), 1..6).prop_map(Op::PublishMany),
-        3 => ask().prop_map(Op::Watch),
-        8 => (any::<usize>(), 1..6_usize, how)
-            .prop_map(|(which, times, how)| Op::Receive(which, times, how)),
+        3 => spec().prop_map(Op::Watch),
+        8 => (any::<usize>(), 1..6_usize, mode)
+            .prop_map(|(which, times, mode)| Op::Receive(which, times, mode)),
         1 => any::<usize>().prop_map(Op::Close),
         1 => any::<usize>().prop_map(Op::Drop),
         1 => (0..12_u64).prop_map(Op::Compact),
     ]
 }
 
-/// `PROPTEST_CASES` asks for more.
+/// `PROPTEST_CASES` raises the number of cases.
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig {
@@ -102,7 +108,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn the_engine_does_what_the_model_does(
+    fn engine_and_model_agree_on_random_schedules(
         history in prop_oneof![Just(0_usize), 1..20_usize, Just(10_000)],
         ops in prop::collection::vec(op(), 1..80),
     ) {

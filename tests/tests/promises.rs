@@ -1,4 +1,4 @@
-//! The ten promises, each by name. What each of them means stands in the README.
+//! The ten promises of the README. The name of each test starts with its promise.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use kvwatch::{
     Builder, Change, EndReason, Lagged, Overflow, Publisher, RecvError, Selector, TryRecvError,
     WatchError, WatchOptions, Watcher,
 };
-use kvwatch_tests::judge::{Complete, assert_kept};
+use kvwatch_tests::checker::{Complete, assert_kept};
 use kvwatch_tests::record::{Item, Log, Trace};
-use kvwatch_tests::want::Want;
+use kvwatch_tests::selector::NaiveSelector;
 use kvwatch_tests::{
-    HANG, Rng, at_hand, by_hand, eventually, in_time, join_in_time, put, revisions,
+    HANG, Rng, eventually, in_time, inline_engine, join_in_time, put, ready_revisions, revisions,
 };
 
 /// Transactions of one to four changes of ten keys, some published in chunks.
@@ -19,24 +19,24 @@ fn publish_mixed(publisher: &mut Publisher, log: &mut Log, seed: u64, transactio
     let mut chunk = Vec::new();
     for _ in 0..transactions {
         let revision = publisher.revision() + chunk.len() as u64 + 1;
-        let changes: Vec<Change> = (0..=rng.below(4))
-            .map(|_| put(&format!("k{}", rng.below(10))))
+        let changes: Vec<Change> = (0..=rng.next_below(4))
+            .map(|_| put(&format!("k{}", rng.next_below(10))))
             .collect();
         log.transactions.push((revision, changes.clone()));
         chunk.push((revision, changes));
-        if rng.below(3) > 0 {
+        if rng.next_below(3) > 0 {
             publisher.publish_many(chunk.drain(..)).expect("it runs");
         }
     }
     publisher.publish_many(chunk).expect("it runs");
 }
 
-/// A watcher of everything with a small queue, judged while it receives in every way there is.
-fn drain_in_every_way(mut watcher: Watcher, name: &str, want: Want) -> Trace {
-    let mut trace = Trace::new(name, want, &watcher);
+/// Receives in every way until the watcher ends, and records it.
+fn drain_in_every_way(mut watcher: Watcher, name: &str, selector: NaiveSelector) -> Trace {
+    let mut trace = Trace::new(name, selector, &watcher);
     let mut rng = Rng::new(7);
     loop {
-        let goes_on = match rng.below(3) {
+        let is_open = match rng.next_below(3) {
             0 => {
                 let received = watcher.recv();
                 trace.received(&received, &watcher)
@@ -44,47 +44,59 @@ fn drain_in_every_way(mut watcher: Watcher, name: &str, want: Want) -> Trace {
             1 => {
                 let batch = watcher.recv_batch();
                 let item = batch.map(|batch| Item::Batch(batch.iter().map(Into::into).collect()));
-                trace.write(item)
+                trace.record(item)
             }
             _ => match watcher.try_recv() {
                 Ok(event) => trace.received(&Ok(event), &watcher),
                 Err(TryRecvError::Empty) => true,
-                Err(TryRecvError::Lagged(lagged)) => trace.write(Err(RecvError::Lagged(lagged))),
-                Err(TryRecvError::Closed(reason)) => trace.write(Err(RecvError::Closed(reason))),
+                Err(TryRecvError::Lagged(lagged)) => trace.record(Err(RecvError::Lagged(lagged))),
+                Err(TryRecvError::Closed(reason)) => trace.record(Err(RecvError::Closed(reason))),
             },
         };
         trace.items.push(Item::Progress(watcher.progress()));
-        if !goes_on {
+        if !is_open {
             return trace;
         }
     }
 }
 
-/// One run of a publisher and watchers of each kind of selector, with queues that overflow.
+/// One run of a publisher and of watchers with each kind of selector. Every queue overflows: the
+/// watchers receive nothing until a part is published.
 fn run(history: usize) -> (Log, Vec<Trace>) {
     let (mut publisher, hub) = Builder::new().history(history).spawn().unwrap();
-    let wants = [
-        Want::Exact(b"k3".to_vec()),
-        Want::Prefix(b"k".to_vec()),
-        Want::Range(b"k2".to_vec(), b"k7".to_vec()),
-        Want::Any(vec![
-            Want::From(b"k5".to_vec()),
-            Want::Prefix(b"k5".to_vec()),
+    let selectors = [
+        NaiveSelector::Exact(b"k3".to_vec()),
+        NaiveSelector::Prefix(b"k".to_vec()),
+        NaiveSelector::Range(b"k2".to_vec(), b"k7".to_vec()),
+        NaiveSelector::Any(vec![
+            NaiveSelector::From(b"k5".to_vec()),
+            NaiveSelector::Prefix(b"k5".to_vec()),
         ]),
-        Want::All,
+        NaiveSelector::All,
     ];
-    let threads: Vec<_> = wants
+    let watchers: Vec<_> = selectors
         .into_iter()
         .zip([1, 2, 3, 8, 64])
-        .map(|(want, capacity)| {
+        .map(|(selector, capacity)| {
             let options = WatchOptions::new().capacity(capacity);
-            let watcher = hub.watch_with(want.selector(), options).unwrap();
-            let name = format!("{want:?}, capacity {capacity}");
-            std::thread::spawn(move || drain_in_every_way(watcher, &name, want))
+            let watcher = hub.watch_with(selector.to_selector(), options).unwrap();
+            (
+                watcher,
+                format!("{selector:?}, capacity {capacity}"),
+                selector,
+            )
         })
         .collect();
     let mut log = Log::default();
-    publish_mixed(&mut publisher, &mut log, 1, 20_000);
+    publish_mixed(&mut publisher, &mut log, 1, 1_000);
+    publisher.flush(HANG).unwrap();
+    let threads: Vec<_> = watchers
+        .into_iter()
+        .map(|(watcher, name, selector)| {
+            std::thread::spawn(move || drain_in_every_way(watcher, &name, selector))
+        })
+        .collect();
+    publish_mixed(&mut publisher, &mut log, 2, 19_000);
     publisher.shutdown(HANG).unwrap();
     let traces = threads.into_iter().map(join_in_time).collect();
     (log, traces)
@@ -106,8 +118,8 @@ fn ordered_revisions_never_go_back() {
 }
 
 #[test]
-fn unique_a_union_and_a_catch_up_deliver_each_event_once() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn unique_each_event_arrives_once_through_a_union_and_a_catch_up() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let any = Selector::any([
         Selector::exact("ab"),
         Selector::prefix("a"),
@@ -120,13 +132,13 @@ fn unique_a_union_and_a_catch_up_deliver_each_event_once() {
     for _ in 0..2 {
         publisher.publish(put("ab")).unwrap();
     }
-    // The third does not fit: from here it reads the history, and comes back live.
+    // The third event does not fit. The watcher reads it from the history, and is live again.
     publisher.publish(put("ab")).unwrap();
-    assert_eq!(at_hand(&mut watcher), [1, 2, 3]);
+    assert_eq!(ready_revisions(&mut watcher), [1, 2, 3]);
     publisher.publish(put("ab")).unwrap();
-    assert_eq!(at_hand(&mut watcher), [4]);
+    assert_eq!(ready_revisions(&mut watcher), [4]);
     assert_eq!(hub.stats().caught_up, 1);
-    // And where a watcher reads what the dispatcher is just about to queue.
+    // The same with threads: a watcher reads events while the dispatcher is about to queue them.
     for _ in 0..5 {
         assert_all_kept(1_000_000);
     }
@@ -142,8 +154,8 @@ fn reliable_every_event_arrives_or_is_inside_a_lag() {
 }
 
 #[test]
-fn reliable_a_full_ingress_is_reported_even_if_nothing_follows() {
-    let (mut publisher, hub, dispatcher) = by_hand(Builder::new().inline(false).ingress(2));
+fn reliable_gap_is_reported_when_nothing_follows_it() {
+    let (mut publisher, hub, dispatcher) = inline_engine(Builder::new().inline(false).ingress(2));
     let mut watcher = hub.watch("k").unwrap();
     for _ in 0..5 {
         publisher.publish_lossy(put("k")).unwrap();
@@ -158,7 +170,7 @@ fn reliable_a_full_ingress_is_reported_even_if_nothing_follows() {
     assert_eq!(received[1].as_ref().unwrap().revision(), 2);
     let lag = Lagged { from: 3, to: 5 };
     assert_eq!(received[2], Err(RecvError::Lagged(lag)));
-    // Whoever replays across the hole is told too, and what follows arrives.
+    // A replay across the gap reports it, too, and receives what follows.
     publisher.publish(put("k")).unwrap();
     assert_eq!(watcher.recv().unwrap().revision(), 6);
     let mut replay = hub
@@ -171,10 +183,10 @@ fn reliable_a_full_ingress_is_reported_even_if_nothing_follows() {
     join_in_time(thread);
 }
 
-/// In a stream a receiver dispatches, whomever it concerns, and the dispatcher's thread keeps out
-/// of its way. What is left lying then must not wait for the next publish.
+/// While events stream, a receiver dispatches for every watcher, and the dispatcher thread stays
+/// idle. Once that receiver stops, the remaining events must not wait for the next publish.
 #[test]
-fn reliable_what_a_helping_receiver_leaves_lying_arrives() {
+fn reliable_events_arrive_when_a_receiver_that_dispatches_stops() {
     const STREAM: u64 = 100_000;
     let (mut publisher, hub) = Builder::new().history(1_000_000).spawn().unwrap();
     let mut helping = hub.watch("k").unwrap();
@@ -194,12 +206,12 @@ fn reliable_what_a_helping_receiver_leaves_lying_arrives() {
 }
 
 #[test]
-fn atomic_a_batch_never_splits_a_revision() {
-    // Queues of 1 and 3 under transactions of up to 4, and a history that lags: in `run`, every
-    // batch is judged; here, one larger than everything.
+fn atomic_batch_never_splits_a_revision() {
+    // `run` checks every batch, with transactions larger than a queue and with lags. Then one
+    // transaction that is larger than every bound.
     assert_all_kept(16);
     let builder = Builder::new().history(8).queue(2);
-    let (mut publisher, hub, _dispatcher) = by_hand(builder);
+    let (mut publisher, hub, _dispatcher) = inline_engine(builder);
     let mut live = hub.watch(Selector::all()).unwrap();
     publisher
         .publish_batch((0..1000).map(|_| put("k")))
@@ -214,8 +226,8 @@ fn atomic_a_batch_never_splits_a_revision() {
 }
 
 #[test]
-fn atomic_a_lag_never_begins_or_ends_inside_a_revision() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().history(5).queue(1));
+fn atomic_lag_never_begins_or_ends_inside_a_revision() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().history(5).queue(1));
     let mut watcher = hub.watch(Selector::all()).unwrap();
     let mut log = Log::default();
     for revision in 1..=20 {
@@ -224,15 +236,15 @@ fn atomic_a_lag_never_begins_or_ends_inside_a_revision() {
         publisher.publish_batch(changes).unwrap();
     }
     drop(publisher);
-    let mut trace = Trace::new("slow", Want::All, &watcher);
+    let mut trace = Trace::new("slow", NaiveSelector::All, &watcher);
     trace.drain(&mut watcher);
     assert_kept(&log, &trace, Complete::UpTo(20));
     assert_eq!(trace.lags(), [Lagged { from: 2, to: 19 }]);
 }
 
 #[test]
-fn resumable_from_any_revision_or_refused_at_once() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().history(10).revision(100));
+fn resumable_watch_starts_at_any_held_revision_or_is_refused_at_once() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().history(10).revision(100));
     let from = |start| hub.watch_with("k", WatchOptions::new().start_revision(start));
     let compacted = |requested, oldest| WatchError::Compacted { requested, oldest };
     assert_eq!(from(100).unwrap_err(), compacted(100, 101));
@@ -242,21 +254,24 @@ fn resumable_from_any_revision_or_refused_at_once() {
         publisher.publish(put("other")).unwrap();
     }
     publisher.flush(HANG).unwrap();
-    // 50 events, of which the last 10 are held: 141 to 150.
+    // Of 50 events the history holds the last 10: 141 to 150.
     assert_eq!(from(140).unwrap_err(), compacted(140, 141));
-    assert_eq!(at_hand(&mut from(141).unwrap()), [141, 143, 145, 147, 149]);
-    assert_eq!(at_hand(&mut from(146).unwrap()), [147, 149]);
+    assert_eq!(
+        ready_revisions(&mut from(141).unwrap()),
+        [141, 143, 145, 147, 149]
+    );
+    assert_eq!(ready_revisions(&mut from(146).unwrap()), [147, 149]);
     let expected: Vec<u64> = (101..150).step_by(2).collect();
-    assert_eq!(at_hand(&mut first), expected);
+    assert_eq!(ready_revisions(&mut first), expected);
     publisher.compact(145).unwrap();
     assert_eq!(from(144).unwrap_err(), compacted(144, 145));
-    assert_eq!(at_hand(&mut from(145).unwrap()), [145, 147, 149]);
+    assert_eq!(ready_revisions(&mut from(145).unwrap()), [145, 147, 149]);
 }
 
-/// It goes live in front of events that wait in the ingress, of which the publisher found that
-/// nobody watched them.
+/// The watch starts before events that wait in the ingress. There was no watcher of them when they
+/// were published.
 #[test]
-fn resumable_in_front_of_what_is_not_dispatched_yet() {
+fn resumable_watch_receives_events_that_are_not_dispatched_yet() {
     let (mut publisher, hub, dispatcher) = Builder::new().inline(false).build().unwrap();
     for _ in 0..3 {
         publisher.publish(put("k")).unwrap();
@@ -266,19 +281,19 @@ fn resumable_in_front_of_what_is_not_dispatched_yet() {
     assert_eq!(late.try_recv(), Err(TryRecvError::Empty));
     let thread = std::thread::spawn(move || dispatcher.run());
     publisher.flush(HANG).unwrap();
-    assert_eq!(at_hand(&mut late), [2, 3]);
+    assert_eq!(ready_revisions(&mut late), [2, 3]);
     publisher.shutdown(HANG).unwrap();
     join_in_time(thread);
 }
 
 #[test]
-fn resumable_where_it_left_off_while_the_store_goes_on() {
+fn resumable_watch_continues_at_its_progress_while_the_store_publishes() {
     let (mut publisher, hub) = Builder::new().spawn().unwrap();
     let watching = hub.clone();
     let watcher = std::thread::spawn(move || {
         let mut next = 1;
         while next <= 20_000 {
-            // A new watch every few events, from one beyond what was handed out.
+            // Every few events a new watch, from the revision after the last one received.
             let options = WatchOptions::new().start_revision(next).capacity(4);
             let mut watcher = watching.watch_with("k", options).unwrap();
             for _ in 0..next % 100 + 1 {
@@ -300,7 +315,7 @@ fn resumable_where_it_left_off_while_the_store_goes_on() {
 
 #[test]
 fn bookmarkable_progress_is_never_ahead_and_never_back() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new().queue(2));
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().queue(2));
     let mut watcher = hub.watch("k").unwrap();
     let quiet = hub.watch("never").unwrap();
     let future = WatchOptions::new().start_revision(50);
@@ -319,7 +334,7 @@ fn bookmarkable_progress_is_never_ahead_and_never_back() {
         "half of revision 2 is not revision 2"
     );
     watcher.try_recv().unwrap();
-    // It fell behind at revision 2: what is behind it, it learns by reading on.
+    // It fell behind at revision 2, and advances only by catching up.
     assert_eq!(watcher.progress(), 2);
     assert_eq!(watcher.try_recv(), Err(TryRecvError::Empty));
     assert_eq!(watcher.progress(), 3, "a commit without changes counts");
@@ -329,12 +344,12 @@ fn bookmarkable_progress_is_never_ahead_and_never_back() {
         "a watcher that matches nothing has progress too"
     );
     publisher.publish(put("elsewhere")).unwrap();
-    assert_eq!(watcher.progress(), 4, "what nobody watches counts");
+    assert_eq!(watcher.progress(), 4, "an event without a watcher counts");
     assert_eq!(future.progress(), 49);
 }
 
 #[test]
-fn bookmarkable_waiting_for_a_revision_that_nobody_watches() {
+fn bookmarkable_wait_returns_for_a_revision_without_watchers() {
     let (mut publisher, hub) = Builder::new().inline(false).spawn().unwrap();
     publisher.publish(put("k")).unwrap();
     hub.wait_for(1, HANG).unwrap();
@@ -351,14 +366,14 @@ fn bookmarkable_waiting_for_a_revision_that_nobody_watches() {
 }
 
 #[test]
-fn exact_start_nothing_from_before_and_everything_after() {
+fn exact_start_delivers_everything_after_the_watch_and_nothing_before() {
     let (mut publisher, hub) = Builder::new().spawn().unwrap();
     let store = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let reading = std::sync::Arc::clone(&store);
     let watching = hub.clone();
     let watcher = std::thread::spawn(move || {
         for _ in 0..3000 {
-            // Watch, then read the store, then skip up to what was read.
+            // Watch, then read the store, then skip the events up to the read.
             let mut watcher = watching.watch("k").unwrap();
             let read = reading.load(std::sync::atomic::Ordering::SeqCst);
             let start = watcher.start_revision();
@@ -384,8 +399,8 @@ fn exact_start_nothing_from_before_and_everything_after() {
 }
 
 #[test]
-fn exact_start_excludes_what_is_published_and_not_yet_dispatched() {
-    let (mut publisher, hub, dispatcher) = by_hand(Builder::new().inline(false));
+fn exact_start_excludes_events_that_are_published_but_not_dispatched() {
+    let (mut publisher, hub, dispatcher) = inline_engine(Builder::new().inline(false));
     let mut early = hub.watch("k").unwrap();
     for _ in 0..3 {
         publisher.publish(put("k")).unwrap();
@@ -395,12 +410,12 @@ fn exact_start_excludes_what_is_published_and_not_yet_dispatched() {
     publisher.publish(put("k")).unwrap();
     drop(publisher);
     dispatcher.run();
-    assert_eq!(at_hand(&mut early), [1, 2, 3, 4]);
-    assert_eq!(at_hand(&mut watcher), [4]);
+    assert_eq!(ready_revisions(&mut early), [1, 2, 3, 4]);
+    assert_eq!(ready_revisions(&mut watcher), [4]);
 }
 
 #[test]
-fn isolated_slow_leaked_and_panicking_watchers_disturb_nobody() {
+fn isolated_healthy_watcher_receives_beside_slow_leaked_and_panicking_ones() {
     let (mut publisher, hub) = Builder::new().history(1000).spawn().unwrap();
     let _stuck = hub.watch("k").unwrap();
     std::mem::forget(hub.watch("k").unwrap());
@@ -416,7 +431,7 @@ fn isolated_slow_leaked_and_panicking_watchers_disturb_nobody() {
         for revision in 1..=50_000 {
             assert_eq!(healthy.recv().unwrap().revision(), revision);
             if revision % 500 == 0 {
-                // It keeps up: at most 500 are outstanding.
+                // It keeps up: at most 500 events are outstanding.
                 TURN.store(revision, std::sync::atomic::Ordering::SeqCst);
             }
         }
@@ -425,7 +440,7 @@ fn isolated_slow_leaked_and_panicking_watchers_disturb_nobody() {
         publisher.publish(put("k")).unwrap();
         if revision % 500 == 0 {
             let turn = || TURN.load(std::sync::atomic::Ordering::SeqCst);
-            eventually("the healthy one goes on", || {
+            eventually("the healthy watcher goes on", || {
                 turn() >= revision || receiver.is_finished()
             });
         }
@@ -439,8 +454,8 @@ fn isolated_slow_leaked_and_panicking_watchers_disturb_nobody() {
 static TURN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
 #[test]
-fn isolated_a_queue_is_bounded_in_events_and_bytes() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn isolated_queue_is_bounded_in_events_and_bytes() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let by_events = WatchOptions::new().capacity(3);
     let by_events = hub.watch_with("k", by_events).unwrap();
     let by_bytes = WatchOptions::new().capacity_bytes(10_000);
@@ -453,7 +468,7 @@ fn isolated_a_queue_is_bounded_in_events_and_bytes() {
 }
 
 #[test]
-fn clean_a_dropped_watcher_is_gone_at_once() {
+fn clean_dropped_watcher_is_unregistered_at_once() {
     let (publisher, hub) = Builder::new().spawn().unwrap();
     let any = Selector::any([Selector::exact("a"), Selector::prefix("b"), Selector::all()]);
     let watchers = [
@@ -476,7 +491,7 @@ fn clean_a_dropped_watcher_is_gone_at_once() {
 }
 
 #[test]
-fn clean_a_shutdown_drains_everyone_and_names_the_reason() {
+fn clean_every_watcher_is_drained_and_told_the_reason_at_shutdown() {
     let (mut publisher, hub) = Builder::new().history(100).queue(2).spawn().unwrap();
     let mut live = hub.watch("k").unwrap();
     let mut behind = hub.watch("k").unwrap();
@@ -501,8 +516,8 @@ fn clean_a_shutdown_drains_everyone_and_names_the_reason() {
 }
 
 #[test]
-fn clean_one_end_for_an_overflow_that_cancels() {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+fn clean_overflow_that_cancels_ends_the_watcher_once() {
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let options = WatchOptions::new().capacity(2).overflow(Overflow::Cancel);
     let mut watcher = hub.watch_with("k", options).unwrap();
     for _ in 0..5 {
@@ -521,7 +536,7 @@ fn clean_one_end_for_an_overflow_that_cancels() {
     assert_eq!(watcher.progress(), 2);
 }
 
-/// The threads of this process that have this name.
+/// The number of threads of this process with this name.
 fn threads_named(name: &str) -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("the tests run on Linux");
     let comm = |task: std::io::Result<std::fs::DirEntry>| {
@@ -534,7 +549,7 @@ fn threads_named(name: &str) -> usize {
 }
 
 #[test]
-fn no_hidden_resources_one_thread_and_it_ends_with_the_publisher() {
+fn no_hidden_resources_one_thread_runs_and_ends_with_the_publisher() {
     let name = "kvw-only-thread";
     let (mut publisher, hub) = Builder::new().thread_name(name).spawn().unwrap();
     eventually("the dispatcher's thread runs", || threads_named(name) == 1);
@@ -549,7 +564,7 @@ fn no_hidden_resources_one_thread_and_it_ends_with_the_publisher() {
 }
 
 #[test]
-fn no_hidden_resources_the_caller_may_run_the_dispatcher_or_nobody() {
+fn no_hidden_resources_dispatcher_runs_on_a_thread_of_the_caller_or_not_at_all() {
     let (mut publisher, hub, dispatcher) = Builder::new().build().unwrap();
     let mut watcher = hub.watch("k").unwrap();
     publisher.publish(put("k")).unwrap();
@@ -560,11 +575,13 @@ fn no_hidden_resources_the_caller_may_run_the_dispatcher_or_nobody() {
     assert_eq!(watcher.recv().unwrap().revision(), 2);
     drop(publisher);
     join_in_time(own);
-    assert_eq!(threads_named("my-own"), 0, "it ends with the publisher");
+    eventually("the thread ends with the publisher", || {
+        threads_named("my-own") == 0
+    });
 }
 
 #[test]
-fn clean_watchers_are_counted_by_kind_while_they_are_there() {
+fn clean_watchers_are_counted_by_kind_until_they_are_dropped() {
     let (_publisher, hub) = Builder::new().spawn().unwrap();
     let union = Selector::any([Selector::exact("a"), Selector::prefix("b")]);
     let selectors = [

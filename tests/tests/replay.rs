@@ -1,4 +1,4 @@
-//! A store that serves what the history in memory no longer holds.
+//! Replay: a store serves the events that the history no longer holds.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,12 +7,12 @@ use kvwatch::{
     Builder, Change, Entries, Lagged, RecvError, Replay, ReplayError, Replayed, Revision, Selector,
     WatchError, WatchOptions, Watcher,
 };
-use kvwatch_tests::judge::{Complete, assert_kept};
+use kvwatch_tests::checker::{Complete, assert_kept};
 use kvwatch_tests::record::{Log, Trace};
-use kvwatch_tests::want::Want;
-use kvwatch_tests::{HANG, at_hand, by_hand, put};
+use kvwatch_tests::selector::NaiveSelector;
+use kvwatch_tests::{HANG, inline_engine, put, ready_revisions};
 
-/// A store's log, and how it fails.
+/// The log of a store, and the way in which it fails.
 #[derive(Clone, Default)]
 struct Store {
     log: Arc<Mutex<Entries>>,
@@ -89,31 +89,34 @@ fn from(start: Revision) -> WatchOptions {
     WatchOptions::new().start_revision(start)
 }
 
-/// The lag that comes first, and the revisions behind it.
+/// The lag that comes first, and the revisions after it.
 fn lag_and_rest(watcher: &mut Watcher) -> (Lagged, Vec<Revision>) {
     let Some(Err(RecvError::Lagged(lagged))) = watcher.try_iter().next() else {
         panic!("no lag");
     };
-    (lagged, at_hand(watcher))
+    (lagged, ready_revisions(watcher))
 }
 
 #[test]
-fn resumable_from_before_the_engine_started() {
+fn resumable_replay_starts_before_the_engine_did() {
     let store = Store::of((1..=100).filter(|revision| revision % 7 != 0));
     let builder = Builder::new().revision(100).replay(store.clone());
     let (mut publisher, hub) = builder.history(20).spawn().unwrap();
     let mut log = Log::default();
     log.transactions.clone_from(&store.log.lock().unwrap());
-    let wants = [
-        (Want::Exact(b"k".to_vec()), 1),
-        (Want::Prefix(b"oth".to_vec()), 35),
-        (Want::All, 90),
+    let selectors = [
+        (NaiveSelector::Exact(b"k".to_vec()), 1),
+        (NaiveSelector::Prefix(b"oth".to_vec()), 35),
+        (NaiveSelector::All, 90),
     ];
-    let watchers: Vec<_> = wants
+    let watchers: Vec<_> = selectors
         .into_iter()
-        .map(|(want, start)| {
-            let watcher = hub.watch_with(want.selector(), from(start)).unwrap();
-            (Trace::new(format!("{want:?}"), want, &watcher), watcher)
+        .map(|(selector, start)| {
+            let watcher = hub.watch_with(selector.to_selector(), from(start)).unwrap();
+            (
+                Trace::new(format!("{selector:?}"), selector, &watcher),
+                watcher,
+            )
         })
         .collect();
     for revision in 101..=500 {
@@ -131,10 +134,10 @@ fn resumable_from_before_the_engine_started() {
 }
 
 #[test]
-fn resumable_without_a_history_in_memory() {
+fn resumable_replay_works_without_a_history_in_memory() {
     let store = Store::of(1..=30);
     let builder = Builder::new().history(0).revision(30).replay(store.clone());
-    let (mut publisher, hub, _dispatcher) = by_hand(builder);
+    let (mut publisher, hub, _dispatcher) = inline_engine(builder);
     let mut watcher = hub.watch_with("k", from(25).capacity(2)).unwrap();
     for revision in 31..=40 {
         let entry = store.commit(revision);
@@ -142,26 +145,29 @@ fn resumable_without_a_history_in_memory() {
     }
     let revisions = [25, 26, 28, 29, 31, 32, 34, 35, 37, 38, 40];
     let expected: Vec<_> = revisions.into_iter().flat_map(|r| [r, r]).collect();
-    assert_eq!(at_hand(&mut watcher), expected);
+    assert_eq!(ready_revisions(&mut watcher), expected);
 }
 
 #[test]
-fn compacted_only_where_the_store_has_forgotten_too() {
+fn resumable_start_is_refused_only_when_the_store_has_forgotten_it_too() {
     let mut store = Store::of(1..=50);
     store.oldest = 20;
     let builder = Builder::new().revision(50).replay(store);
-    let (_publisher, hub, _dispatcher) = by_hand(builder);
+    let (_publisher, hub, _dispatcher) = inline_engine(builder);
     let refused = WatchError::Compacted {
         requested: 19,
         oldest: 20,
     };
     assert_eq!(hub.watch_with("k", from(19)).unwrap_err(), refused);
-    assert_eq!(at_hand(&mut hub.watch_with("k", from(20)).unwrap())[0], 20);
+    assert_eq!(
+        ready_revisions(&mut hub.watch_with("k", from(20)).unwrap())[0],
+        20
+    );
 }
 
 #[test]
-fn reliable_where_the_store_forgets_between_two_reads() {
-    // It says that it reaches back to 1, and finds later that it does not.
+fn reliable_lag_is_reported_when_the_store_forgets_between_two_reads() {
+    // The store claims to reach back to revision 1, but a read finds that it does not.
     struct Forgetful(Store);
     impl Replay for Forgetful {
         fn oldest(&self) -> Revision {
@@ -179,14 +185,14 @@ fn reliable_where_the_store_forgets_between_two_reads() {
     let mut store = Store::of(1..=50);
     store.oldest = 49;
     let builder = Builder::new().revision(50).replay(Forgetful(store));
-    let (_publisher, hub, _dispatcher) = by_hand(builder);
+    let (_publisher, hub, _dispatcher) = inline_engine(builder);
     let mut watcher = hub.watch_with(Selector::all(), from(1)).unwrap();
     let lag = Lagged { from: 1, to: 48 };
     assert_eq!(lag_and_rest(&mut watcher), (lag, vec![49, 49, 50, 50]));
 }
 
 #[test]
-fn reliable_where_the_store_fails_or_breaks_its_word() {
+fn reliable_lag_is_reported_when_the_store_fails_or_answers_wrongly() {
     for broken in [
         Broken::Fails,
         Broken::GoesBack,
@@ -196,7 +202,7 @@ fn reliable_where_the_store_fails_or_breaks_its_word() {
         let mut store = Store::of(1..=50);
         store.broken = broken;
         let builder = Builder::new().revision(50).replay(store.clone());
-        let (mut publisher, hub, _dispatcher) = by_hand(builder);
+        let (mut publisher, hub, _dispatcher) = inline_engine(builder);
         let mut watcher = hub.watch_with("k", from(1)).unwrap();
         publisher.publish_many([store.commit(52)]).unwrap();
         let lag = Lagged { from: 1, to: 50 };

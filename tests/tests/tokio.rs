@@ -1,4 +1,4 @@
-//! What only tokio has: its cooperative budget, its clock, its runtimes.
+//! Properties of tokio: its cooperative budget, its clock, its runtimes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +10,12 @@ use kvwatch::{
     Builder, Dispatcher, EndReason, Hub, Publisher, RecvError, RecvTimeoutError, Selector,
     WaitError,
 };
-use kvwatch_tests::worlds::{AsyncStd, TokioCurrent, TokioMulti, World, breathe};
-use kvwatch_tests::{eventually, in_time, put};
+use kvwatch_tests::runtimes::{AsyncStd, Runtime, TokioCurrent, TokioMulti, yield_now};
+use kvwatch_tests::{HANG, eventually, in_time, put};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// On one thread, with the dispatcher in the publisher's hand.
+/// Runs a body on one thread, with an engine that dispatches inline.
 fn on_one_thread<F>(body: impl FnOnce(Publisher, Hub, Dispatcher) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -25,7 +25,7 @@ where
     in_time(|| TokioCurrent::block_on(body));
 }
 
-/// The same on a clock that moves as soon as every task waits for it.
+/// Runs a body on one thread with a paused clock: it advances once every task waits for it.
 fn on_a_paused_clock<F>(body: impl FnOnce(Publisher, Hub, Dispatcher) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -39,7 +39,7 @@ where
     });
 }
 
-/// Another task of the same thread, which says that it ran.
+/// Spawns another task on the same thread, and returns a flag that the task sets.
 fn neighbour() -> Arc<AtomicBool> {
     let ran = Arc::new(AtomicBool::new(false));
     let sees = Arc::clone(&ran);
@@ -49,7 +49,7 @@ fn neighbour() -> Arc<AtomicBool> {
     ran
 }
 
-/// Receives that never wait: each finds what was published just before.
+/// A test of receives that never wait: each finds the event published just before.
 macro_rules! busy {
     ($name:ident, $stream:ident => $prepare:expr, $receive:expr) => {
         #[test]
@@ -69,24 +69,24 @@ macro_rules! busy {
     };
 }
 
-busy!(isolated_a_busy_recv_lets_others_run, stream => stream, {
+busy!(isolated_other_tasks_run_when_recv_never_waits, stream => stream, {
     stream.recv().await.unwrap();
 });
-busy!(isolated_a_busy_stream_lets_others_run, stream => stream, {
+busy!(isolated_other_tasks_run_when_a_stream_never_waits, stream => stream, {
     stream.next().await.unwrap().unwrap();
 });
-busy!(isolated_a_busy_recv_batch_lets_others_run, stream => stream, {
+busy!(isolated_other_tasks_run_when_recv_batch_never_waits, stream => stream, {
     stream.recv_batch().await.unwrap();
 });
-busy!(isolated_a_busy_batch_stream_lets_others_run, stream => stream.batches(), {
+busy!(isolated_other_tasks_run_when_a_batch_stream_never_waits, stream => stream.batches(), {
     stream.next().await.unwrap().unwrap();
 });
-busy!(isolated_a_busy_recv_timeout_lets_others_run, stream => stream, {
+busy!(isolated_other_tasks_run_when_recv_timeout_never_waits, stream => stream, {
     stream.recv_timeout(HOUR).await.unwrap();
 });
 
 #[test]
-fn isolated_a_busy_task_that_falls_behind_lets_others_run() {
+fn isolated_other_tasks_run_when_a_busy_task_falls_behind() {
     on_one_thread(|mut publisher, hub, dispatcher| async move {
         let mut stream = WatchStream::new(hub.watch("k").unwrap());
         for _ in 0..10_000 {
@@ -102,7 +102,7 @@ fn isolated_a_busy_task_that_falls_behind_lets_others_run() {
 }
 
 #[test]
-fn isolated_a_busy_publisher_lets_others_run() {
+fn isolated_other_tasks_run_when_a_publisher_never_waits() {
     on_one_thread(|publisher, _hub, dispatcher| async move {
         let mut publisher = AsyncPublisher::new(publisher);
         let neighbour = neighbour();
@@ -115,7 +115,7 @@ fn isolated_a_busy_publisher_lets_others_run() {
 }
 
 #[test]
-fn reliable_a_timeout_runs_on_tokios_clock_and_takes_nothing() {
+fn reliable_no_event_is_lost_when_a_receive_times_out_on_tokios_clock() {
     on_a_paused_clock(|mut publisher, hub, dispatcher| async move {
         let mut stream = WatchStream::new(hub.watch("k").unwrap());
         let before = tokio::time::Instant::now();
@@ -123,12 +123,12 @@ fn reliable_a_timeout_runs_on_tokios_clock_and_takes_nothing() {
         assert_eq!(nothing, Err(RecvTimeoutError::Timeout));
         assert!(before.elapsed() >= HOUR);
 
-        // What is at hand is returned however short the time.
+        // A queued event is received whatever the timeout.
         publisher.publish(put("k")).unwrap();
         let event = stream.recv_timeout(Duration::ZERO).await.unwrap();
         assert_eq!(event.revision(), 1);
 
-        // What comes in time is returned in time.
+        // An event that comes before the timeout is received at once.
         let publishing = tokio::spawn(async move {
             tokio::time::sleep(HOUR / 2).await;
             publisher.publish(put("k")).unwrap();
@@ -147,7 +147,7 @@ fn reliable_a_timeout_runs_on_tokios_clock_and_takes_nothing() {
 }
 
 #[test]
-fn a_wait_for_a_revision_runs_on_tokios_clock() {
+fn wait_for_times_out_on_tokios_clock() {
     on_a_paused_clock(|mut publisher, hub, dispatcher| async move {
         let before = tokio::time::Instant::now();
         assert_eq!(wait_for(&hub, 1, HOUR).await, Err(WaitError::Timeout));
@@ -165,7 +165,7 @@ fn a_wait_for_a_revision_runs_on_tokios_clock() {
     });
 }
 
-/// Receives with timeouts that mostly are up at once, while somebody publishes.
+/// A test of receives with timeouts that mostly expire at once, beside a publisher.
 macro_rules! short_timeouts {
     ($name:ident, $world:ty, $face:ident) => {
         #[test]
@@ -191,7 +191,7 @@ macro_rules! short_timeouts {
                                 assert_eq!(event.revision(), next);
                                 next += 1;
                             }
-                            Err(RecvTimeoutError::Timeout) => breathe().await,
+                            Err(RecvTimeoutError::Timeout) => yield_now().await,
                             Err(error) => {
                                 let end = RecvTimeoutError::Closed(EndReason::ShutDown);
                                 assert_eq!(error, end);
@@ -200,8 +200,7 @@ macro_rules! short_timeouts {
                         }
                     }
                     assert_eq!(next, EVENTS + 1);
-                    let far = Duration::from_secs(1);
-                    let waited = kvwatch::$face::wait_for(&hub, EVENTS, far).await;
+                    let waited = kvwatch::$face::wait_for(&hub, EVENTS, HANG).await;
                     assert_eq!(waited, Ok(()));
                     publishing.await;
                 });
@@ -211,23 +210,23 @@ macro_rules! short_timeouts {
 }
 
 short_timeouts!(
-    reliable_short_timeouts_lose_nothing_on_one_thread,
+    reliable_nothing_is_lost_with_short_timeouts_on_one_thread,
     TokioCurrent,
     tokio
 );
 short_timeouts!(
-    reliable_short_timeouts_lose_nothing_on_several,
+    reliable_nothing_is_lost_with_short_timeouts_on_several_threads,
     TokioMulti,
     tokio
 );
 short_timeouts!(
-    reliable_short_timeouts_lose_nothing_in_async_std,
+    reliable_nothing_is_lost_with_short_timeouts_in_async_std,
     AsyncStd,
     async_std
 );
 
 #[test]
-fn reliable_a_select_against_a_ticker_loses_nothing() {
+fn reliable_nothing_is_lost_when_a_receive_is_selected_against_a_ticker() {
     in_time(|| {
         TokioMulti::block_on(async {
             let (publisher, hub) = Builder::new().spawn().unwrap();
@@ -244,7 +243,7 @@ fn reliable_a_select_against_a_ticker_loses_nothing() {
             loop {
                 tokio::select! {
                     _ = ticker.tick() => {}
-                    () = breathe() => {}
+                    () = yield_now() => {}
                     event = stream.recv() => match event {
                         Ok(event) => {
                             assert_eq!(event.revision(), next);
@@ -264,7 +263,7 @@ fn reliable_a_select_against_a_ticker_loses_nothing() {
 }
 
 #[test]
-fn clean_a_runtime_that_is_dropped_unregisters_its_streams() {
+fn clean_streams_are_unregistered_when_their_runtime_is_dropped() {
     in_time(|| {
         let (mut publisher, hub) = Builder::new().spawn().unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -1,4 +1,4 @@
-//! Rounds of [`kvwatch_tests::stress`] for as long as asked, with what they came to.
+//! Runs rounds of [`kvwatch_tests::stress`] for some minutes, and prints their counts.
 //!
 //! `make soak`, or `cargo run --release -p kvwatch-tests --bin soak [MINUTES] [FIRST SEED]`
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cap::Cap;
 use kvwatch_tests::stress::{Figures, Round};
 
-/// Counts what is allocated, so that a leak shows as soon as it is there.
+/// Counts the allocated bytes, so that a leak shows early.
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
@@ -28,7 +28,7 @@ fn run() -> Result<(), String> {
     let until = Instant::now() + Duration::from_secs(60 * minutes);
     let (mut all, mut rounds, mut after_first) = (Figures::default(), 0_u64, 0);
     while Instant::now() < until {
-        // Crowds of many short lives, and a few that receive a lot.
+        // Many watchers with short lives, or a few that receive a lot.
         let round = match seed % 3 {
             0 => Round::random(seed, 200, 1_000),
             1 => Round::random(seed, 16, 20_000),

@@ -1,4 +1,4 @@
-//! What the bodies of tests that run in every world are made of.
+//! Helpers for test bodies that run in every runtime.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,59 +11,59 @@ use kvwatch::{
 };
 
 use crate::put;
-use crate::worlds::{Publish, Receive, World};
+use crate::runtimes::{Publish, Receive, Runtime};
 
-/// An engine that dispatches on the publisher's thread, so that every step is in the test's hand.
+/// An engine without a dispatcher thread: see [`inline_engine`](crate::inline_engine()).
 ///
 /// # Panics
-/// On options that are not valid.
-pub fn by_hand<W: World>(builder: Builder) -> (W::Publisher, Hub, Dispatcher) {
-    let (publisher, hub, dispatcher) = crate::by_hand(builder);
-    (W::Publisher::of(publisher), hub, dispatcher)
+/// If the builder's options are not valid.
+pub fn inline_engine<Rt: Runtime>(builder: Builder) -> (Rt::Publisher, Hub, Dispatcher) {
+    let (publisher, hub, dispatcher) = crate::inline_engine(builder);
+    (Rt::Publisher::of(publisher), hub, dispatcher)
 }
 
-/// An engine with a dispatcher's thread.
+/// An engine with a dispatcher thread.
 ///
 /// # Panics
-/// On options that are not valid.
+/// If the builder's options are not valid.
 #[must_use]
-pub fn running<W: World>(builder: Builder) -> (W::Publisher, Hub) {
+pub fn running<Rt: Runtime>(builder: Builder) -> (Rt::Publisher, Hub) {
     let (publisher, hub) = builder.spawn().expect("valid options");
-    (W::Publisher::of(publisher), hub)
+    (Rt::Publisher::of(publisher), hub)
 }
 
 /// A watch of everything.
 ///
 /// # Panics
-/// If it is refused.
+/// If the watch is refused.
 #[must_use]
-pub fn watch<W: World>(hub: &Hub, options: WatchOptions) -> W::Stream {
+pub fn watch<Rt: Runtime>(hub: &Hub, options: WatchOptions) -> Rt::Stream {
     let watcher = hub.watch_with(Selector::all(), options);
-    W::Stream::of(watcher.expect("it runs"))
+    Rt::Stream::of(watcher.expect("it runs"))
 }
 
-/// The ways to receive, so that what is true of one is tried with each.
+/// A way to receive. Each of them must show the same.
 #[derive(Clone, Copy, Debug)]
 pub enum Way {
     /// `recv`.
     Recv,
-    /// `next` of a stream, or of an iterator.
+    /// `next` of a stream or of an iterator.
     Item,
     /// `recv_batch`.
     Batch,
 }
 
-/// All of them.
+/// Every way to receive.
 pub const WAYS: [Way; 3] = [Way::Recv, Way::Item, Way::Batch];
 
-/// What came, in one way or the other; a normal end that a stream only shows by its end is told
-/// as the watcher tells it.
+/// Receives in this way. A stream shows a normal end by ending: it is returned as the error that
+/// the watcher would return.
 ///
 /// # Errors
-/// As a watcher's receive.
+/// As a receive of the watcher.
 ///
 /// # Panics
-/// If another end ends a stream without a word.
+/// If a stream ends without an error although its end is not a normal one.
 pub async fn receive<S: Receive>(stream: &mut S, way: Way) -> Result<Vec<Event>, RecvError> {
     match way {
         Way::Recv => stream.recv().await.map(|event| vec![event]),
@@ -79,24 +79,24 @@ pub async fn receive<S: Receive>(stream: &mut S, way: Way) -> Result<Vec<Event>,
     }
 }
 
-/// The revisions of what [`receive`] returns.
+/// The revisions of the events that [`receive`] returns.
 ///
 /// # Errors
-/// As that.
+/// As [`receive`].
 pub async fn revisions<S: Receive>(stream: &mut S, way: Way) -> Result<Vec<u64>, RecvError> {
     let events = receive(stream, way).await?;
     Ok(crate::revisions(events))
 }
 
-/// A stream with one event at hand, behind which it ends for this reason: an overflow, or a failed
+/// A stream with one event queued that ends after it for this reason: an overflow, or a failed
 /// dispatcher.
 ///
 /// # Panics
 /// If the engine refuses anything.
-pub async fn that_ends<W: World>(reason: EndReason) -> W::Stream {
-    let (mut publisher, hub, dispatcher) = by_hand::<W>(Builder::new());
+pub async fn ending_stream<Rt: Runtime>(reason: EndReason) -> Rt::Stream {
+    let (mut publisher, hub, dispatcher) = inline_engine::<Rt>(Builder::new());
     let options = WatchOptions::new().capacity(1).overflow(Overflow::Cancel);
-    let stream = watch::<W>(&hub, options);
+    let stream = watch::<Rt>(&hub, options);
     publisher.publish(put("k")).await.expect("it runs");
     if reason == EndReason::Overflow {
         publisher.publish(put("k")).await.expect("it runs");
@@ -105,10 +105,10 @@ pub async fn that_ends<W: World>(reason: EndReason) -> W::Stream {
     stream
 }
 
-/// Runs this on a thread, and waits for it without blocking.
+/// Runs `body` on a thread, and waits for it without blocking.
 ///
 /// # Panics
-/// If it does.
+/// If the body panics.
 pub async fn on_a_thread<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, outcome) = oneshot::channel();
     let thread = thread::spawn(|| drop(done.send(body())));

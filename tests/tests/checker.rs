@@ -1,20 +1,21 @@
-//! The judge itself is judged: a true trace passes, and each way of falsifying it is named.
+//! The checker is checked: a true trace passes, and for each falsified trace the checker names the
+//! broken promise.
 
 use kvwatch::{Builder, Change, EndReason, Lagged, PrevValue, Selector, WatchOptions};
-use kvwatch_tests::by_hand;
-use kvwatch_tests::judge::{Complete, Promise, judge};
+use kvwatch_tests::checker::{Complete, Promise, check};
+use kvwatch_tests::inline_engine;
 use kvwatch_tests::record::{Item, Log, Trace};
-use kvwatch_tests::want::Want;
+use kvwatch_tests::selector::NaiveSelector;
 
-/// A store of two keys of which one is watched, from revision 2 on: transactions of two changes
-/// of "k" and one of "other".
+/// A log and a true trace: each transaction has two changes of "k" and one of "other". The watch is
+/// of "k", from revision 2 on.
 fn recorded() -> (Log, Trace) {
-    let (mut publisher, hub, _dispatcher) = by_hand(Builder::new());
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new());
     let options = WatchOptions::new().start_revision(2).prev_value(true);
     let mut watcher = hub.watch_with(Selector::exact("k"), options).unwrap();
-    let mut trace = Trace::new("recorded", Want::Exact(b"k".to_vec()), &watcher);
+    let mut trace = Trace::new("recorded", NaiveSelector::Exact(b"k".to_vec()), &watcher);
     trace.prev = true;
-    trace.asked = Some(2);
+    trace.requested_start = Some(2);
     let mut log = Log::default();
     for revision in 1..=6_u64 {
         let value = revision.to_string();
@@ -31,18 +32,18 @@ fn recorded() -> (Log, Trace) {
     (log, trace)
 }
 
-/// The places of the events among the items.
+/// The indexes of the events among the items.
 fn events(trace: &Trace) -> Vec<usize> {
     let is_event = |at: &usize| matches!(trace.items[*at], Item::Event(_));
     (0..trace.items.len()).filter(is_event).collect()
 }
 
-/// What the judge names once `edit` has falsified the trace.
+/// The promise that the checker names once `edit` has falsified the trace.
 fn named(edit: impl FnOnce(&mut Trace, &[usize])) -> Promise {
     let (log, mut trace) = recorded();
     let events = events(&trace);
     edit(&mut trace, &events);
-    let violation = judge(&log, &trace, Complete::UpTo(log.last())).expect_err("it is falsified");
+    let violation = check(&log, &trace, Complete::UpTo(log.last())).expect_err("it is falsified");
     assert!(violation.to_string().contains("recorded"), "{violation}");
     violation.promise
 }
@@ -54,24 +55,24 @@ fn seen(trace: &mut Trace, at: usize) -> &mut kvwatch_tests::record::Seen {
     }
 }
 
-/// The trace with its single events gathered into one batch.
+/// Puts these events of the trace into one batch.
 fn batched(trace: &mut Trace, events: &[usize]) {
     let batch = events.iter().map(|&at| seen(trace, at).clone()).collect();
     trace.items = vec![Item::Batch(batch), Item::End(EndReason::ShutDown)];
 }
 
 #[test]
-fn a_true_trace_passes() {
+fn true_trace_passes() {
     let (log, mut trace) = recorded();
     assert_eq!(trace.events(), 10);
-    judge(&log, &trace, Complete::UpTo(6)).unwrap();
+    check(&log, &trace, Complete::UpTo(6)).unwrap();
     let events = events(&trace);
     batched(&mut trace, &events);
-    judge(&log, &trace, Complete::UpTo(6)).unwrap();
+    check(&log, &trace, Complete::UpTo(6)).unwrap();
 }
 
 #[test]
-fn ordered_is_named() {
+fn ordered_is_named_when_revisions_go_back() {
     let late = named(|trace, events| {
         let lag = Item::Lagged(Lagged { from: 3, to: 4 });
         let from_within = trace.items[events[3]].clone();
@@ -87,7 +88,7 @@ fn ordered_is_named() {
 }
 
 #[test]
-fn unique_is_named() {
+fn unique_is_named_when_an_event_repeats() {
     let repeated = named(|trace, events| {
         let again = trace.items[events[4]].clone();
         trace.items.insert(events[5], again);
@@ -96,7 +97,7 @@ fn unique_is_named() {
 }
 
 #[test]
-fn reliable_is_named() {
+fn reliable_is_named_when_an_event_is_missing() {
     let missing = named(|trace, events| {
         trace.items.retain(|item| matches!(item, Item::Event(_)));
         trace.items.drain(2..4);
@@ -120,11 +121,11 @@ fn reliable_is_named() {
     let (log, mut trace) = recorded();
     let places = events(&trace);
     lag_without_need(7)(&mut trace, &places);
-    judge(&log, &trace, Complete::UpTo(6)).expect("the history had forgotten them");
+    check(&log, &trace, Complete::UpTo(6)).expect("the history had forgotten them");
 }
 
 #[test]
-fn atomic_is_named() {
+fn atomic_is_named_when_a_revision_is_split() {
     let split = named(|trace, events| {
         batched(trace, events);
         let Item::Batch(batch) = &mut trace.items[0] else {
@@ -145,17 +146,17 @@ fn atomic_is_named() {
 }
 
 #[test]
-fn resumable_is_named() {
+fn resumable_is_named_when_a_watch_starts_late() {
     let late = named(|trace, events| drop(trace.items.drain(..=events[1] + 1)));
     assert_eq!(late, Promise::Resumable);
-    let elsewhere = named(|trace, _| trace.asked = Some(1));
+    let elsewhere = named(|trace, _| trace.requested_start = Some(1));
     assert_eq!(elsewhere, Promise::Resumable);
     let nothing = named(|trace, _| trace.items.clear());
     assert_eq!(nothing, Promise::Resumable);
 }
 
 #[test]
-fn bookmarkable_is_named() {
+fn bookmarkable_is_named_when_progress_is_ahead_or_goes_back() {
     let ahead = named(|trace, events| trace.items.insert(events[2], Item::Progress(3)));
     assert_eq!(ahead, Promise::Bookmarkable);
     let back = named(|trace, _| trace.items.push(Item::Progress(5)));
@@ -163,7 +164,7 @@ fn bookmarkable_is_named() {
 }
 
 #[test]
-fn exact_start_is_named() {
+fn exact_start_is_named_when_an_event_is_below_the_start() {
     let early = named(|trace, events| {
         let mut early = trace.items[events[0]].clone();
         if let Item::Event(seen) = &mut early {
@@ -175,7 +176,7 @@ fn exact_start_is_named() {
 }
 
 #[test]
-fn faithful_is_named() {
+fn faithful_is_named_when_an_event_differs() {
     let other_key = named(|trace, events| seen(trace, events[0]).key = "other".into());
     let other_value = named(|trace, events| seen(trace, events[0]).value = Some("9".into()));
     let other_prev =
@@ -184,13 +185,13 @@ fn faithful_is_named() {
 }
 
 #[test]
-fn what_a_compaction_freed_may_be_unknown_and_nothing_else() {
+fn previous_value_may_be_unavailable_only_at_a_compacted_revision() {
     let unknown = |compacted, prev| {
         let (mut log, mut trace) = recorded();
         let first = events(&trace)[0];
         seen(&mut trace, first).prev = prev;
         log.compacted.insert(compacted);
-        judge(&log, &trace, Complete::UpTo(6)).map_err(|violation| violation.promise)
+        check(&log, &trace, Complete::UpTo(6)).map_err(|violation| violation.promise)
     };
     assert_eq!(unknown(2, PrevValue::Unavailable), Ok(()));
     let elsewhere = unknown(3, PrevValue::Unavailable);
@@ -199,7 +200,7 @@ fn what_a_compaction_freed_may_be_unknown_and_nothing_else() {
 }
 
 #[test]
-fn clean_is_named() {
+fn clean_is_named_when_an_item_follows_the_end() {
     let after_the_end = named(|trace, _| trace.items.push(Item::End(EndReason::Closed)));
     assert_eq!(after_the_end, Promise::Clean);
 }

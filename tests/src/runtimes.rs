@@ -1,4 +1,4 @@
-//! The worlds that kvwatch runs in, behind one face, so that one body of tests runs in each.
+//! The runtimes that kvwatch supports, behind one trait, so that one test body runs in each.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -16,83 +16,84 @@ use kvwatch::{
 
 use crate::HANG;
 
-/// Runs each of these bodies, generic over a [`World`], once in every world.
+/// Makes a test of each of these bodies in every runtime. A body is generic over a [`Runtime`].
 #[macro_export]
-macro_rules! in_every_world {
+macro_rules! in_every_runtime {
     ($($bodies:ident),* $(,)?) => {
-        $crate::in_worlds!([$($bodies)*] blocking = Blocking);
-        $crate::in_every_async_world!($($bodies),*);
+        $crate::in_runtimes!([$($bodies)*] blocking = Blocking);
+        $crate::in_every_async_runtime!($($bodies),*);
     };
 }
 
-/// The same for bodies generic over an [`AsyncWorld`].
+/// Makes a test of each of these bodies in every async runtime. A body is generic over an
+/// [`AsyncRuntime`].
 #[macro_export]
-macro_rules! in_every_async_world {
+macro_rules! in_every_async_runtime {
     ($($bodies:ident),* $(,)?) => {
-        $crate::in_worlds!([$($bodies)*] futures_executor = FuturesExecutor);
-        $crate::in_worlds!([$($bodies)*] tokio_current = TokioCurrent);
-        $crate::in_worlds!([$($bodies)*] tokio_multi = TokioMulti);
-        $crate::in_worlds!([$($bodies)*] async_std = AsyncStd);
-        $crate::in_worlds!([$($bodies)*] smol = Smol);
+        $crate::in_runtimes!([$($bodies)*] futures_executor = FuturesExecutor);
+        $crate::in_runtimes!([$($bodies)*] tokio_current = TokioCurrent);
+        $crate::in_runtimes!([$($bodies)*] tokio_multi = TokioMulti);
+        $crate::in_runtimes!([$($bodies)*] async_std = AsyncStd);
+        $crate::in_runtimes!([$($bodies)*] smol = Smol);
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
-macro_rules! in_worlds {
-    ([$($body:ident)*] $name:ident = $world:ident) => {
+macro_rules! in_runtimes {
+    ([$($body:ident)*] $name:ident = $runtime:ident) => {
         mod $name {
-            use $crate::worlds::{$world, World};
+            use $crate::runtimes::{$runtime, Runtime};
 
             $(#[test]
             fn $body() {
-                $crate::in_time(|| $world::block_on(super::$body::<$world>()));
+                $crate::in_time(|| $runtime::block_on(super::$body::<$runtime>()));
             })*
         }
     };
 }
 
-/// Blocking threads, or a runtime with the adapters meant for it.
-pub trait World: 'static {
-    /// How it receives.
+/// Plain threads, or an async runtime with the adapters for it.
+pub trait Runtime: 'static {
+    /// Its adapter of a watcher.
     type Stream: Receive;
-    /// How it publishes.
+    /// Its adapter of a publisher.
     type Publisher: Publish;
 
-    /// Runs a test's body.
+    /// Runs a test body to its end.
     fn block_on<T: Send + 'static>(body: impl Future<Output = T> + Send + 'static) -> T;
 
-    /// Starts a task, or a thread.
-    fn start(task: impl Future<Output = ()> + Send + 'static);
+    /// Starts a task, or a thread, and detaches it.
+    fn spawn_detached(task: impl Future<Output = ()> + Send + 'static);
 
-    /// Starts a task, and hands out what it returns.
+    /// Starts a task, or a thread, and returns its output.
     ///
     /// # Panics
-    /// What it hands out does so if the task panicked.
+    /// The returned future panics if the task panicked.
     fn spawn<T: Send + 'static>(
         task: impl Future<Output = T> + Send + 'static,
     ) -> impl Future<Output = T> + Send {
         let (done, outcome) = oneshot::channel();
-        Self::start(async {
-            // Nobody may want to know.
+        Self::spawn_detached(async {
+            // The receiver may be dropped.
             let _ = done.send(task.await);
         });
         async { outcome.await.expect("the task did not panic") }
     }
 }
 
-/// A world whose receives and publishes can be polled, and so cancelled.
-pub trait AsyncWorld:
-    World<Stream: FusedStream<Item = Result<Event, RecvError>> + Unpin, Publisher: Reserve>
+/// A runtime in which receiving and publishing can be polled, and therefore cancelled.
+pub trait AsyncRuntime:
+    Runtime<Stream: FusedStream<Item = Result<Event, RecvError>> + Unpin, Publisher: Reserve>
 {
-    /// The same watcher in batches.
+    /// The stream of batches of the same watcher.
     fn batches(
         stream: Self::Stream,
     ) -> impl FusedStream<Item = Result<Vec<Event>, RecvError>> + Unpin + Send;
 }
 
-/// The ways to receive.
-#[expect(missing_docs, reason = "named as what they stand for")]
+/// The operations of a watcher.
+#[expect(missing_docs, reason = "named after the operations of the watcher")]
 pub trait Receive: Send + 'static {
     fn of(watcher: Watcher) -> Self;
     fn recv(&mut self) -> impl Future<Output = Result<Event, RecvError>> + Send;
@@ -102,8 +103,8 @@ pub trait Receive: Send + 'static {
     fn into_watcher(self) -> Watcher;
 }
 
-/// The ways to publish.
-#[expect(missing_docs, reason = "named as what they stand for")]
+/// The operations of a publisher.
+#[expect(missing_docs, reason = "named after the operations of the publisher")]
 pub trait Publish: Send + 'static {
     fn of(publisher: Publisher) -> Self;
     fn publish(
@@ -123,14 +124,14 @@ pub trait Publish: Send + 'static {
     fn revision(&self) -> Revision;
 }
 
-/// Waiting for room by itself.
+/// Reserving room in the ingress.
 pub trait Reserve: Publish {
     /// See [`AsyncPublisher::reserve`].
     fn reserve(&mut self) -> impl Future<Output = Result<Permit<'_>, ReserveError>> + Send;
 }
 
-/// Lets other tasks run, on any executor.
-pub async fn breathe() {
+/// Lets other tasks run, in any runtime.
+pub async fn yield_now() {
     let mut again = true;
     futures::future::poll_fn(|cx| {
         if std::mem::take(&mut again) {
@@ -287,9 +288,9 @@ macro_rules! publish {
 
 publish!(AsyncPublisher, kvwatch::tokio::AsyncPublisher);
 
-macro_rules! async_world {
-    ($($world:ty),*) => {$(
-        impl AsyncWorld for $world {
+macro_rules! async_runtime {
+    ($($runtime:ty),*) => {$(
+        impl AsyncRuntime for $runtime {
             fn batches(
                 stream: Self::Stream,
             ) -> impl FusedStream<Item = Result<Vec<Event>, RecvError>> + Unpin + Send
@@ -300,13 +301,13 @@ macro_rules! async_world {
     )*};
 }
 
-async_world!(FuturesExecutor, TokioCurrent, TokioMulti, AsyncStd, Smol);
+async_runtime!(FuturesExecutor, TokioCurrent, TokioMulti, AsyncStd, Smol);
 
 /// Plain threads.
 #[derive(Debug)]
 pub struct Blocking;
 
-impl World for Blocking {
+impl Runtime for Blocking {
     type Stream = Watcher;
     type Publisher = Publisher;
 
@@ -314,16 +315,16 @@ impl World for Blocking {
         futures::executor::block_on(body)
     }
 
-    fn start(task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn_detached(task: impl Future<Output = ()> + Send + 'static) {
         drop(thread::spawn(|| futures::executor::block_on(task)));
     }
 }
 
-/// What `futures` has: a thread pool.
+/// The thread pool of `futures`.
 #[derive(Debug)]
 pub struct FuturesExecutor;
 
-impl World for FuturesExecutor {
+impl Runtime for FuturesExecutor {
     type Stream = kvwatch::stream::WatchStream;
     type Publisher = AsyncPublisher;
 
@@ -331,7 +332,7 @@ impl World for FuturesExecutor {
         futures::executor::block_on(body)
     }
 
-    fn start(task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn_detached(task: impl Future<Output = ()> + Send + 'static) {
         static POOL: OnceLock<ThreadPool> = OnceLock::new();
         POOL.get_or_init(|| ThreadPool::new().expect("threads"))
             .spawn_ok(task);
@@ -342,7 +343,7 @@ impl World for FuturesExecutor {
 #[derive(Debug)]
 pub struct TokioCurrent;
 
-impl World for TokioCurrent {
+impl Runtime for TokioCurrent {
     type Stream = kvwatch::tokio::WatchStream;
     type Publisher = kvwatch::tokio::AsyncPublisher;
 
@@ -352,7 +353,7 @@ impl World for TokioCurrent {
         runtime.block_on(body)
     }
 
-    fn start(task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn_detached(task: impl Future<Output = ()> + Send + 'static) {
         drop(tokio::spawn(task));
     }
 }
@@ -361,7 +362,7 @@ impl World for TokioCurrent {
 #[derive(Debug)]
 pub struct TokioMulti;
 
-impl World for TokioMulti {
+impl Runtime for TokioMulti {
     type Stream = kvwatch::tokio::WatchStream;
     type Publisher = kvwatch::tokio::AsyncPublisher;
 
@@ -372,7 +373,7 @@ impl World for TokioMulti {
         runtime.block_on(async { tokio::spawn(body).await.expect("no panic") })
     }
 
-    fn start(task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn_detached(task: impl Future<Output = ()> + Send + 'static) {
         drop(tokio::spawn(task));
     }
 }
@@ -381,7 +382,7 @@ impl World for TokioMulti {
 #[derive(Debug)]
 pub struct AsyncStd;
 
-impl World for AsyncStd {
+impl Runtime for AsyncStd {
     type Stream = kvwatch::async_std::WatchStream;
     type Publisher = AsyncPublisher;
 
@@ -389,7 +390,7 @@ impl World for AsyncStd {
         async_std::task::block_on(body)
     }
 
-    fn start(task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn_detached(task: impl Future<Output = ()> + Send + 'static) {
         drop(async_std::task::spawn(task));
     }
 }
@@ -398,7 +399,7 @@ impl World for AsyncStd {
 #[derive(Debug)]
 pub struct Smol;
 
-impl World for Smol {
+impl Runtime for Smol {
     type Stream = kvwatch::stream::WatchStream;
     type Publisher = AsyncPublisher;
 
@@ -406,7 +407,7 @@ impl World for Smol {
         smol::block_on(body)
     }
 
-    fn start(task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn_detached(task: impl Future<Output = ()> + Send + 'static) {
         smol::spawn(task).detach();
     }
 }

@@ -1,45 +1,45 @@
-//! Judges what a watcher received against what was committed, promise by promise.
+//! Checks what a watcher received against what was committed, promise by promise.
 
 use std::fmt;
 
 use kvwatch::{EndReason, Lagged, PrevValue, Revision};
 
 use crate::record::{Item, Log, Seen, Trace};
-use crate::want::passes;
+use crate::selector::passes;
 
 /// The promises that a trace can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
     /// Revisions never go back.
     Ordered,
-    /// No event twice.
+    /// No event is delivered twice.
     Unique,
-    /// Nothing missing that no lag names.
+    /// No matching event is missing unless a lag names its revision.
     Reliable,
-    /// A revision's events together.
+    /// The events of one revision arrive together.
     Atomic,
-    /// From the revision asked for, everything.
+    /// A watch delivers every matching event from its requested start revision on.
     Resumable,
-    /// Progress never ahead of an event, and never back.
+    /// Progress is never ahead of an event that is not delivered, and never goes back.
     Bookmarkable,
-    /// Nothing from below the start.
+    /// No event is from below the start revision.
     ExactStart,
-    /// Only what was asked for, as it was committed.
+    /// Each event matches the selector and the filter, and is as it was committed.
     Faithful,
-    /// One end, nothing after it, and everything before it.
+    /// There is one end, and it is the last item.
     Clean,
 }
 
-/// What was broken, and where.
+/// A broken promise, and where it was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The watcher's name.
+    /// The name of the watcher.
     pub watcher: String,
-    /// Which promise.
+    /// The promise.
     pub promise: Promise,
-    /// The place among the trace's items.
-    pub at: usize,
-    /// What was wrong.
+    /// The index of the item among the trace's items.
+    pub item_index: usize,
+    /// What is wrong.
     pub what: String,
 }
 
@@ -48,74 +48,75 @@ impl fmt::Display for Violation {
         write!(
             f,
             "{:?} broken for watcher {} at item {}: {}",
-            self.promise, self.watcher, self.at, self.what
+            self.promise, self.watcher, self.item_index, self.what
         )
     }
 }
 
-/// How far a watcher must have come.
+/// How much a watcher must have received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Complete {
-    /// It may have stopped anywhere.
+    /// The watcher may have stopped anywhere.
     No,
-    /// Everything up to this revision must have been received or reported as missed.
+    /// Every matching event up to this revision was received, or is inside a lag.
     UpTo(Revision),
 }
 
-struct Judge<'a> {
+struct Checker<'a> {
     log: &'a Log,
     trace: &'a Trace,
-    /// How many lags there were.
+    /// The number of lags so far.
     lags: usize,
-    /// What matches from the start on, with its place in the log.
-    due: Vec<Seen>,
-    /// How many of `due` have come, or were reported as missed.
-    done: usize,
-    /// The revision delivered or missed last.
-    reached: Revision,
+    /// The matching events from the start revision on, in the order of the log.
+    expected: Vec<Seen>,
+    /// How many of `expected` were received, or are inside a lag.
+    matched: usize,
+    /// The last revision received, or inside a lag.
+    last_revision: Revision,
     progress: Revision,
     ended: Option<EndReason>,
-    at: usize,
+    item_index: usize,
 }
 
-impl Judge<'_> {
+impl Checker<'_> {
     fn broken(&self, promise: Promise, what: impl Into<String>) -> Violation {
         Violation {
             watcher: self.trace.name.clone(),
             promise,
-            at: self.at,
+            item_index: self.item_index,
             what: what.into(),
         }
     }
 
-    /// Whether this is what was due, or all of it that is left.
-    fn is_due(&self, event: &Seen) -> bool {
-        let Some(due) = self.due.get(self.done) else {
+    /// Whether this is the next event expected. Its previous value may be unavailable if the
+    /// store was compacted at its revision.
+    fn is_expected(&self, event: &Seen) -> bool {
+        let Some(expected) = self.expected.get(self.matched) else {
             return false;
         };
         if event.prev == PrevValue::Unavailable && self.log.compacted.contains(&event.revision) {
-            let prev = due.prev.clone();
+            let prev = expected.prev.clone();
             let event = event.clone();
-            return *due == Seen { prev, ..event };
+            return *expected == Seen { prev, ..event };
         }
-        due == event
+        expected == event
     }
 
     fn event(&mut self, event: &Seen) -> Result<(), Violation> {
-        if self.is_due(event) {
-            self.done += 1;
-            self.reached = event.revision;
+        if self.is_expected(event) {
+            self.matched += 1;
+            self.last_revision = event.revision;
             return Ok(());
         }
-        let next = self.due.get(self.done);
-        let what = format!("got {event:?} where {next:?} was due");
+        let next = self.expected.get(self.matched);
+        let what = format!("got {event:?}, expected {next:?}");
         let promise = if event.revision < self.trace.start {
             Promise::ExactStart
-        } else if event.revision < self.reached {
+        } else if event.revision < self.last_revision {
             Promise::Ordered
-        } else if self.due[..self.done].contains(event) {
+        } else if self.expected[..self.matched].contains(event) {
             Promise::Unique
-        } else if self.due[self.done..].contains(event) {
+        } else if self.expected[self.matched..].contains(event) {
             self.missing()
         } else {
             Promise::Faithful
@@ -123,10 +124,10 @@ impl Judge<'_> {
         Err(self.broken(promise, what))
     }
 
-    /// What is broken where something due did not come: who asked for a start and has not got
-    /// anything yet was not resumed where it asked to be.
+    /// The promise that a missing event breaks. A watch with a requested start that has received
+    /// nothing yet was not resumed there.
     fn missing(&self) -> Promise {
-        if self.trace.asked.is_some() && self.reached == 0 {
+        if self.trace.requested_start.is_some() && self.last_revision == 0 {
             Promise::Resumable
         } else {
             Promise::Reliable
@@ -137,7 +138,7 @@ impl Judge<'_> {
         for event in batch {
             self.event(event)?;
         }
-        let (last, next) = (batch.last(), self.due.get(self.done));
+        let (last, next) = (batch.last(), self.expected.get(self.matched));
         match (last, next) {
             (None, _) => Err(self.broken(Promise::Atomic, "an empty batch")),
             (Some(last), Some(next)) if last.revision == next.revision => {
@@ -153,22 +154,22 @@ impl Judge<'_> {
         if from > to || from < self.trace.start {
             return Err(self.broken(Promise::Reliable, format!("a lag from {from} to {to}")));
         }
-        if from <= self.reached {
-            let what = format!("a lag from {from} behind revision {}", self.reached);
+        if from <= self.last_revision {
+            let what = format!("a lag from {from} after revision {}", self.last_revision);
             return Err(self.broken(Promise::Ordered, what));
         }
         if let Some(floor) = self.trace.floors.get(self.lags)
             && let Some(held) = self.held(lagged, *floor)
         {
             let what = format!(
-                "a lag from {from} to {to}, and revision {held} was held: the oldest was {floor}"
+                "a lag from {from} to {to}, but the history held revision {held}: its oldest was {floor}"
             );
             return Err(self.broken(Promise::Reliable, what));
         }
         self.lags += 1;
-        let next = self.due.get(self.done);
+        let next = self.expected.get(self.matched);
         if let Some(next) = next.filter(|next| next.revision < from) {
-            let promise = if next.revision == self.reached {
+            let promise = if next.revision == self.last_revision {
                 Promise::Atomic
             } else {
                 self.missing()
@@ -176,15 +177,15 @@ impl Judge<'_> {
             let what = format!("{next:?} is missing before the lag from {from} to {to}");
             return Err(self.broken(promise, what));
         }
-        self.done += self.due[self.done..]
+        self.matched += self.expected[self.matched..]
             .iter()
-            .take_while(|due| due.revision <= to)
+            .take_while(|event| event.revision <= to)
             .count();
-        self.reached = to;
+        self.last_revision = to;
         Ok(())
     }
 
-    /// A revision within a lag that was neither dropped on its way in nor forgotten.
+    /// A revision inside the lag that was not dropped at the ingress and that the history held.
     fn held(&self, lagged: Lagged, floor: Revision) -> Option<Revision> {
         let start = lagged.from.max(floor);
         let transactions = &self.log.transactions;
@@ -196,13 +197,13 @@ impl Judge<'_> {
             .find(|revision| !self.log.dropped.contains(revision))
     }
 
-    fn progressed(&mut self, progress: Revision) -> Result<(), Violation> {
+    fn progress(&mut self, progress: Revision) -> Result<(), Violation> {
         if progress < self.progress {
             let what = format!("progress went from {} to {progress}", self.progress);
             return Err(self.broken(Promise::Bookmarkable, what));
         }
         self.progress = progress;
-        match self.due.get(self.done) {
+        match self.expected.get(self.matched) {
             Some(next) if next.revision <= progress => {
                 let what = format!("progress {progress} is ahead of {next:?}");
                 Err(self.broken(Promise::Bookmarkable, what))
@@ -220,7 +221,7 @@ impl Judge<'_> {
             Item::Event(event) => self.event(event),
             Item::Batch(batch) => self.batch(batch),
             Item::Lagged(lagged) => self.lagged(*lagged),
-            Item::Progress(progress) => self.progressed(*progress),
+            Item::Progress(progress) => self.progress(*progress),
             Item::End(reason) => {
                 self.ended = Some(*reason);
                 Ok(())
@@ -229,54 +230,54 @@ impl Judge<'_> {
     }
 }
 
-/// Whether a trace keeps every promise that can be seen from it.
+/// Checks every promise that a trace can show.
 ///
 /// # Errors
-/// The first promise broken.
-pub fn judge(log: &Log, trace: &Trace, complete: Complete) -> Result<(), Violation> {
-    let due = log
+/// The first broken promise.
+pub fn check(log: &Log, trace: &Trace, complete: Complete) -> Result<(), Violation> {
+    let expected = log
         .transactions
         .iter()
         .filter(|(revision, _)| *revision >= trace.start)
         .flat_map(|(revision, changes)| changes.iter().map(|change| (*revision, change)))
-        .filter(|(_, change)| trace.want.wants(change.key()) && passes(trace.filter, change))
+        .filter(|(_, change)| trace.selector.matches(change.key()) && passes(trace.filter, change))
         .map(|(revision, change)| Seen::of(revision, change, trace.prev))
         .collect();
-    let mut judge = Judge {
+    let mut checker = Checker {
         log,
         trace,
         lags: 0,
-        due,
-        done: 0,
-        reached: 0,
+        expected,
+        matched: 0,
+        last_revision: 0,
         progress: 0,
         ended: None,
-        at: 0,
+        item_index: 0,
     };
-    if let Some(asked) = trace.asked.filter(|asked| *asked != trace.start) {
-        let what = format!("asked for {asked} and was started at {}", trace.start);
-        return Err(judge.broken(Promise::Resumable, what));
+    if let Some(requested) = trace.requested_start.filter(|start| *start != trace.start) {
+        let what = format!("requested {requested} and started at {}", trace.start);
+        return Err(checker.broken(Promise::Resumable, what));
     }
-    for (at, item) in trace.items.iter().enumerate() {
-        judge.at = at;
-        judge.item(item)?;
+    for (item_index, item) in trace.items.iter().enumerate() {
+        checker.item_index = item_index;
+        checker.item(item)?;
     }
     if let Complete::UpTo(revision) = complete
-        && let Some(missing) = judge.due.get(judge.done)
+        && let Some(missing) = checker.expected.get(checker.matched)
         && missing.revision <= revision
     {
-        let what = format!("it never got {missing:?}");
-        return Err(judge.broken(judge.missing(), what));
+        let what = format!("{missing:?} never arrived");
+        return Err(checker.broken(checker.missing(), what));
     }
     Ok(())
 }
 
-/// The same, for tests.
+/// Checks as [`check`] does, and panics.
 ///
 /// # Panics
 /// If a promise is broken.
 pub fn assert_kept(log: &Log, trace: &Trace, complete: Complete) {
-    if let Err(violation) = judge(log, trace, complete) {
+    if let Err(violation) = check(log, trace, complete) {
         panic!("{violation}");
     }
 }

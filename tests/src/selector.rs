@@ -1,57 +1,57 @@
-//! What a watcher asks for, matched the slow and obvious way.
+//! A selector that matches in the obvious way.
 
 use kvwatch::{Change, EventKind, Filter, Selector};
 
-/// A selector of ours.
+/// The specification of a [`Selector`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Want {
+pub enum NaiveSelector {
     /// One key.
     Exact(Vec<u8>),
-    /// Keys that start so.
+    /// The keys that start with these bytes.
     Prefix(Vec<u8>),
-    /// Keys from the first, below the second.
+    /// The keys from the first one on, below the second one.
     Range(Vec<u8>, Vec<u8>),
-    /// Keys from this on.
+    /// The keys from this one on.
     From(Vec<u8>),
     /// Every key.
     All,
-    /// What any of these wants.
-    Any(Vec<Want>),
+    /// The keys that any of these selectors matches.
+    Any(Vec<NaiveSelector>),
 }
 
-impl Want {
-    /// Whether this wants the key.
+impl NaiveSelector {
+    /// Whether this selector matches the key.
     #[must_use]
-    pub fn wants(&self, key: &[u8]) -> bool {
+    pub fn matches(&self, key: &[u8]) -> bool {
         match self {
             Self::Exact(own) => key == own,
             Self::Prefix(own) => key.len() >= own.len() && &key[..own.len()] == own,
             Self::Range(start, end) => key >= start.as_slice() && key < end.as_slice(),
             Self::From(start) => key >= start.as_slice(),
             Self::All => true,
-            Self::Any(wants) => wants.iter().any(|want| want.wants(key)),
+            Self::Any(selectors) => selectors.iter().any(|selector| selector.matches(key)),
         }
     }
 
-    /// The same as the engine's selector.
+    /// The engine's selector of the same keys.
     #[must_use]
-    pub fn selector(&self) -> Selector {
+    pub fn to_selector(&self) -> Selector {
         match self {
             Self::Exact(key) => Selector::exact(key),
             Self::Prefix(prefix) => Selector::prefix(prefix),
             Self::Range(start, end) => Selector::range(start.as_slice()..end.as_slice()),
             Self::From(start) => Selector::from_key(start),
             Self::All => Selector::all(),
-            Self::Any(wants) => Selector::any(wants.iter().map(Self::selector)),
+            Self::Any(selectors) => Selector::any(selectors.iter().map(Self::to_selector)),
         }
     }
 
-    /// Whether a watch for this is refused as it could never match.
+    /// Whether the engine refuses this selector because it or a part of it matches no key.
     #[must_use]
     pub fn is_void(&self) -> bool {
         match self {
             Self::Range(start, end) => end <= start,
-            Self::Any(wants) => wants.is_empty() || wants.iter().any(Self::is_void),
+            Self::Any(selectors) => selectors.is_empty() || selectors.iter().any(Self::is_void),
             _ => false,
         }
     }

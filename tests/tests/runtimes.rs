@@ -1,5 +1,5 @@
-//! One body of tests for each way in which kvwatch is used: threads, any executor, tokio on one
-//! thread and on several, async-std, smol.
+//! One set of test bodies for every runtime: plain threads, a futures executor, tokio on one thread
+//! and on several, async-std, smol.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,37 +7,39 @@ use std::thread;
 
 use futures::{FutureExt, StreamExt};
 use kvwatch::{Builder, Change, EndReason, Lagged, RecvError, WaitError, WatchError, WatchOptions};
-use kvwatch_tests::bodies::{
-    WAYS, Way, by_hand, on_a_thread, receive, revisions, running, that_ends, watch,
-};
-use kvwatch_tests::judge::{Complete, assert_kept};
+use kvwatch_tests::checker::{Complete, assert_kept};
 use kvwatch_tests::record::{Item, Log, Trace};
-use kvwatch_tests::want::Want;
-use kvwatch_tests::worlds::{AsyncStd, Publish, Receive, TokioCurrent, TokioMulti, World, breathe};
-use kvwatch_tests::{Rng, in_every_world, in_time, join_in_time, put};
+use kvwatch_tests::runtimes::{
+    AsyncStd, Publish, Receive, Runtime, TokioCurrent, TokioMulti, yield_now,
+};
+use kvwatch_tests::selector::NaiveSelector;
+use kvwatch_tests::shared::{
+    WAYS, Way, ending_stream, inline_engine, on_a_thread, receive, revisions, running, watch,
+};
+use kvwatch_tests::{Rng, in_every_runtime, in_time, join_in_time, put};
 
-in_every_world![
-    every_promise_is_kept,
-    reliable_a_lag_comes_in_its_place,
-    clean_a_shutdown_just_ends,
-    clean_an_end_that_nobody_asked_for_is_an_error,
-    clean_a_closer_ends_a_waiting_receive,
-    reliable_short_lived_streams_are_all_woken,
-    reliable_a_watcher_moves_between_a_thread_and_a_task,
-    reliable_a_small_ingress_makes_a_publish_wait,
-    clean_a_shutdown_is_awaited,
+in_every_runtime![
+    every_promise_holds_with_a_long_and_a_short_history,
+    reliable_lag_comes_in_order_when_the_history_is_short,
+    clean_stream_just_ends_when_the_publisher_shuts_down,
+    clean_abnormal_end_is_an_error,
+    clean_waiting_receive_ends_when_the_watcher_is_closed,
+    reliable_every_stream_is_woken_when_streams_are_short_lived,
+    reliable_nothing_is_lost_when_a_watcher_moves_between_thread_and_task,
+    reliable_publish_waits_when_the_ingress_is_full,
+    clean_shutdown_returns_when_everything_is_dispatched,
 ];
 
-/// Publishes transactions of one to three changes of ten keys, in every way there is.
+/// Publishes transactions of one to three changes of ten keys, in every way.
 async fn publish_mixed<P: Publish>(mut publisher: P, transactions: u64) -> Log {
     let mut log = Log::default();
     let mut rng = Rng::new(3);
     while publisher.revision() < transactions {
         let next = publisher.revision() + 1;
-        let changes: Vec<Change> = (0..=rng.below(3))
-            .map(|_| put(&format!("k{}", rng.below(10))))
+        let changes: Vec<Change> = (0..=rng.next_below(3))
+            .map(|_| put(&format!("k{}", rng.next_below(10))))
             .collect();
-        let entries = match rng.below(3) {
+        let entries = match rng.next_below(3) {
             0 => vec![(next, vec![changes[0].clone()])],
             1 => vec![(next, changes)],
             _ => vec![(next, changes.clone()), (next + 2, changes)],
@@ -55,41 +57,43 @@ async fn publish_mixed<P: Publish>(mut publisher: P, transactions: u64) -> Log {
     log
 }
 
-async fn every_promise_is_kept<W: World>() {
-    // Room for all, and for so little that there are lags.
+async fn every_promise_holds_with_a_long_and_a_short_history<Rt: Runtime>() {
+    // One history holds everything. The other is so short that there are lags.
     for history in [100_000, 64] {
-        let (publisher, hub) = running::<W>(Builder::new().history(history).ingress(16));
-        let wants = [
-            (Want::All, 4),
-            (Want::Prefix(b"k".to_vec()), 256),
-            (Want::Exact(b"k3".to_vec()), 1),
+        let (publisher, hub) = running::<Rt>(Builder::new().history(history).ingress(16));
+        let selectors = [
+            (NaiveSelector::All, 4),
+            (NaiveSelector::Prefix(b"k".to_vec()), 256),
+            (NaiveSelector::Exact(b"k3".to_vec()), 1),
         ];
         let mut tasks = Vec::new();
-        for (want, capacity) in wants {
+        for (selector, capacity) in selectors {
             let options = WatchOptions::new().capacity(capacity);
-            let watcher = hub.watch_with(want.selector(), options).expect("it runs");
-            tasks.push(W::spawn(async move {
-                let mut trace = Trace::new(format!("{want:?}"), want, &watcher);
-                let mut stream = W::Stream::of(watcher);
+            let watcher = hub
+                .watch_with(selector.to_selector(), options)
+                .expect("it runs");
+            tasks.push(Rt::spawn(async move {
+                let mut trace = Trace::new(format!("{selector:?}"), selector, &watcher);
+                let mut stream = Rt::Stream::of(watcher);
                 let mut rng = Rng::new(5);
                 loop {
-                    let way = WAYS[rng.below(3) as usize];
+                    let way = WAYS[rng.next_below(3) as usize];
                     let received = receive(&mut stream, way).await;
                     let item = received.map(|events| match way {
                         Way::Batch => Item::Batch(events.iter().map(Into::into).collect()),
                         _ => Item::Event((&events[0]).into()),
                     });
-                    let goes_on = trace.write(item);
+                    let is_open = trace.record(item);
                     trace
                         .items
                         .push(Item::Progress(stream.watcher().progress()));
-                    if !goes_on {
+                    if !is_open {
                         return trace;
                     }
                 }
             }));
         }
-        let log = W::spawn(publish_mixed(publisher, 10_000)).await;
+        let log = Rt::spawn(publish_mixed(publisher, 10_000)).await;
         for task in tasks {
             let trace = task.await;
             assert_kept(&log, &trace, Complete::UpTo(log.last()));
@@ -98,10 +102,10 @@ async fn every_promise_is_kept<W: World>() {
     }
 }
 
-async fn reliable_a_lag_comes_in_its_place<W: World>() {
+async fn reliable_lag_comes_in_order_when_the_history_is_short<Rt: Runtime>() {
     for way in WAYS {
-        let (mut publisher, hub, _dispatcher) = by_hand::<W>(Builder::new().history(4));
-        let mut stream = watch::<W>(&hub, WatchOptions::new().capacity(2));
+        let (mut publisher, hub, _dispatcher) = inline_engine::<Rt>(Builder::new().history(4));
+        let mut stream = watch::<Rt>(&hub, WatchOptions::new().capacity(2));
         for _ in 0..10 {
             publisher.publish(put("k")).await.expect("it runs");
         }
@@ -118,9 +122,9 @@ async fn reliable_a_lag_comes_in_its_place<W: World>() {
     }
 }
 
-async fn clean_a_shutdown_just_ends<W: World>() {
-    let (mut publisher, hub) = running::<W>(Builder::new());
-    let mut stream = watch::<W>(&hub, WatchOptions::new());
+async fn clean_stream_just_ends_when_the_publisher_shuts_down<Rt: Runtime>() {
+    let (mut publisher, hub) = running::<Rt>(Builder::new());
+    let mut stream = watch::<Rt>(&hub, WatchOptions::new());
     publisher.publish(put("k")).await.expect("it runs");
     publisher.shutdown().await.expect("it ran");
     let shut_down = Err(RecvError::Closed(EndReason::ShutDown));
@@ -132,11 +136,11 @@ async fn clean_a_shutdown_just_ends<W: World>() {
     assert_eq!(stream.watcher().progress(), 1);
 }
 
-async fn clean_an_end_that_nobody_asked_for_is_an_error<W: World>() {
+async fn clean_abnormal_end_is_an_error<Rt: Runtime>() {
     for reason in [EndReason::Overflow, EndReason::Failed] {
         let closed = Err(RecvError::Closed(reason));
         for way in WAYS {
-            let mut stream = that_ends::<W>(reason).await;
+            let mut stream = ending_stream::<Rt>(reason).await;
             assert_eq!(revisions(&mut stream, way).await, Ok(vec![1]));
             assert_eq!(revisions(&mut stream, way).await, closed, "{way:?}");
             assert_eq!(revisions(&mut stream, Way::Recv).await, closed);
@@ -145,14 +149,14 @@ async fn clean_an_end_that_nobody_asked_for_is_an_error<W: World>() {
     }
 }
 
-async fn clean_a_closer_ends_a_waiting_receive<W: World>() {
-    let (_publisher, hub) = running::<W>(Builder::new());
+async fn clean_waiting_receive_ends_when_the_watcher_is_closed<Rt: Runtime>() {
+    let (_publisher, hub) = running::<Rt>(Builder::new());
     for way in WAYS {
-        let mut stream = watch::<W>(&hub, WatchOptions::new());
+        let mut stream = watch::<Rt>(&hub, WatchOptions::new());
         let closer = stream.watcher().closer();
-        let received = W::spawn(async move { revisions(&mut stream, way).await });
+        let received = Rt::spawn(async move { revisions(&mut stream, way).await });
         for _ in 0..10 {
-            breathe().await;
+            yield_now().await;
         }
         closer.close();
         assert_eq!(received.await, Err(RecvError::Closed(EndReason::Closed)));
@@ -160,24 +164,24 @@ async fn clean_a_closer_ends_a_waiting_receive<W: World>() {
     assert_eq!(hub.stats().watchers.total, 0);
 }
 
-async fn reliable_short_lived_streams_are_all_woken<W: World>() {
-    let (mut publisher, hub) = running::<W>(Builder::new());
+async fn reliable_every_stream_is_woken_when_streams_are_short_lived<Rt: Runtime>() {
+    let (mut publisher, hub) = running::<Rt>(Builder::new());
     let enough = Arc::new(AtomicBool::new(false));
     let publishing = {
         let enough = Arc::clone(&enough);
-        W::spawn(async move {
+        Rt::spawn(async move {
             while !enough.load(Ordering::Relaxed) {
                 publisher.publish(put("k")).await.expect("it runs");
-                breathe().await;
+                yield_now().await;
             }
             publisher
         })
     };
     let lives = (0..4).map(|_| {
         let hub = hub.clone();
-        W::spawn(async move {
+        Rt::spawn(async move {
             for life in 0..1000 {
-                let mut stream = watch::<W>(&hub, WatchOptions::new());
+                let mut stream = watch::<Rt>(&hub, WatchOptions::new());
                 let start = stream.watcher().start_revision();
                 let first = revisions(&mut stream, WAYS[life % 3])
                     .await
@@ -194,10 +198,10 @@ async fn reliable_short_lived_streams_are_all_woken<W: World>() {
     assert_eq!(hub.stats().watchers.total, 0);
 }
 
-async fn reliable_a_watcher_moves_between_a_thread_and_a_task<W: World>() {
-    let (mut publisher, hub) = running::<W>(Builder::new());
-    let mut watcher = watch::<W>(&hub, WatchOptions::new()).into_watcher();
-    let publishing = W::spawn(async move {
+async fn reliable_nothing_is_lost_when_a_watcher_moves_between_thread_and_task<Rt: Runtime>() {
+    let (mut publisher, hub) = running::<Rt>(Builder::new());
+    let mut watcher = watch::<Rt>(&hub, WatchOptions::new()).into_watcher();
+    let publishing = Rt::spawn(async move {
         for _ in 0..6000 {
             publisher.publish(put("k")).await.expect("it runs");
         }
@@ -205,8 +209,8 @@ async fn reliable_a_watcher_moves_between_a_thread_and_a_task<W: World>() {
     });
     let mut next = 1;
     while next <= 6000 {
-        let mut stream = W::Stream::of(watcher);
-        // Leaves a waker behind, where there is nothing at hand.
+        let mut stream = Rt::Stream::of(watcher);
+        // Leaves a waker in the watcher if no event is queued.
         if next % 2 == 0
             && let Some(received) = stream.recv().now_or_never()
         {
@@ -222,8 +226,8 @@ async fn reliable_a_watcher_moves_between_a_thread_and_a_task<W: World>() {
             .await;
         }
         if next <= 6000 {
-            (watcher, next) = W::spawn(async move {
-                let mut stream = W::Stream::of(watcher);
+            (watcher, next) = Rt::spawn(async move {
+                let mut stream = Rt::Stream::of(watcher);
                 for revision in revisions(&mut stream, Way::Batch).await.expect("no lag") {
                     assert_eq!(revision, next);
                     next += 1;
@@ -236,11 +240,11 @@ async fn reliable_a_watcher_moves_between_a_thread_and_a_task<W: World>() {
     drop(publishing.await);
 }
 
-async fn reliable_a_small_ingress_makes_a_publish_wait<W: World>() {
+async fn reliable_publish_waits_when_the_ingress_is_full<Rt: Runtime>() {
     for inline in [true, false] {
-        let (mut publisher, hub) = running::<W>(Builder::new().ingress(1).inline(inline));
-        let mut stream = watch::<W>(&hub, WatchOptions::new().capacity(16));
-        let publishing = W::spawn(async move {
+        let (mut publisher, hub) = running::<Rt>(Builder::new().ingress(1).inline(inline));
+        let mut stream = watch::<Rt>(&hub, WatchOptions::new().capacity(16));
+        let publishing = Rt::spawn(async move {
             for revision in 1..=3000 {
                 assert_eq!(publisher.publish(put("k")).await, Ok(revision));
             }
@@ -258,9 +262,9 @@ async fn reliable_a_small_ingress_makes_a_publish_wait<W: World>() {
     }
 }
 
-async fn clean_a_shutdown_is_awaited<W: World>() {
-    let (mut publisher, hub) = running::<W>(Builder::new().inline(false));
-    let mut stream = watch::<W>(&hub, WatchOptions::new().capacity(8));
+async fn clean_shutdown_returns_when_everything_is_dispatched<Rt: Runtime>() {
+    let (mut publisher, hub) = running::<Rt>(Builder::new().inline(false));
+    let mut stream = watch::<Rt>(&hub, WatchOptions::new().capacity(8));
     for _ in 0..500 {
         publisher.publish(put("k")).await.expect("it runs");
     }
@@ -276,14 +280,14 @@ async fn clean_a_shutdown_is_awaited<W: World>() {
     }
     assert_eq!(last, 500);
 
-    let (publisher, _hub, dispatcher) = by_hand::<W>(Builder::new());
+    let (publisher, _hub, dispatcher) = inline_engine::<Rt>(Builder::new());
     drop(dispatcher);
     let failed = Err(WaitError::Closed(EndReason::Failed));
     assert_eq!(publisher.shutdown().await, failed);
 }
 
 #[test]
-fn reliable_tokio_and_async_std_share_one_hub() {
+fn reliable_each_stream_receives_everything_when_tokio_and_async_std_share_a_hub() {
     in_time(|| {
         let (publisher, hub) = Builder::new().spawn().unwrap();
         let mut for_tokio = kvwatch::tokio::WatchStream::new(hub.watch("k").unwrap());
@@ -304,7 +308,7 @@ fn reliable_tokio_and_async_std_share_one_hub() {
             }
             assert_eq!(for_async_std.next().await, None);
         });
-        // One half is published in one runtime, the other in the other.
+        // One half is published in each runtime.
         let publisher = AsyncStd::block_on(async {
             let mut publisher = kvwatch::async_std::AsyncPublisher::new(publisher);
             for revision in 1..=2000 {
