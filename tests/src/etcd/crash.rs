@@ -30,7 +30,7 @@ use self::world::World;
 use self::write::{Model, Write};
 use super::{Client, ServerProcess};
 use crate::Rng;
-use crate::judge::{Complete, judge};
+use crate::checker::{Complete, check};
 
 /// The numbers of clients that write and that watch.
 const WRITERS: u64 = 6;
@@ -107,7 +107,7 @@ fn verdict(
             true => Complete::No,
             false => Complete::UpTo(last),
         };
-        judge(&log, &watch.trace, complete).map_err(|violation| violation.to_string())?;
+        check(&log, &watch.trace, complete).map_err(|violation| violation.to_string())?;
         if !watch.is_done(last) {
             return Err(format!(
                 "{} received every event, but no progress up to the last revision",
@@ -171,8 +171,8 @@ async fn compact(world: Arc<World>) {
     let mut client = Client::connect(&world.address).await;
     let mut last = 2;
     while !world.is_stopping() {
-        world.wait_for_more(50 + rng.below(400)).await;
-        let revision = world.written().saturating_sub(rng.below(1000));
+        world.wait_for_more(50 + rng.next_below(400)).await;
+        let revision = world.written().saturating_sub(rng.next_below(1000));
         if revision <= last {
             continue;
         }
@@ -180,7 +180,7 @@ async fn compact(world: Arc<World>) {
         world.compacting(revision);
         let request = CompactionRequest {
             revision: revision.cast_signed(),
-            physical: rng.below(2) == 0,
+            physical: rng.next_below(2) == 0,
         };
         if let Err(status) = client.kv().compact(request).await {
             client = reconnect(&world, &status).await;

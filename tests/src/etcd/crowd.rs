@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 use super::event::{seen, text};
 use super::{Client, ServerProcess, WatchStream};
 use crate::HANG;
-use crate::judge::{Complete, assert_kept};
+use crate::checker::{Complete, assert_kept};
 use crate::record::{Item, Log, Trace};
-use crate::want::Want;
+use crate::selector::NaiveSelector;
 
 /// The number of readers, and of their connections.
 const READERS: usize = 2000;
@@ -237,11 +237,11 @@ async fn read(mut stream: WatchStream, log: Arc<Log>, key: String, watches: i64)
 fn trace(key: &str, id: i64, start: Revision) -> Trace {
     Trace {
         name: format!("{key}, watch {id}"),
-        want: Want::Prefix(format!("{key}/").into()),
+        selector: NaiveSelector::Prefix(format!("{key}/").into()),
         filter: Filter::All,
         prev: false,
         start,
-        asked: None,
+        requested_start: None,
         items: Vec::new(),
         floors: Vec::new(),
     }

@@ -61,11 +61,11 @@ impl Generator {
 
     /// True once in `times` times.
     fn one_in(&mut self, times: u64) -> bool {
-        self.rng.below(times) == 0
+        self.rng.next_below(times) == 0
     }
 
     fn pick<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.rng.below(all.len() as u64) as usize]
+        all[self.rng.next_below(all.len() as u64) as usize]
     }
 
     /// A key; rarely the empty one, which most calls refuse.
@@ -75,7 +75,7 @@ impl Generator {
     }
 
     fn range_end(&mut self) -> Bytes {
-        match self.rng.below(8) {
+        match self.rng.next_below(8) {
             0..4 => Bytes::new(),
             4 => Bytes::from_static(b"\0"),
             _ => self.key(),
@@ -92,11 +92,11 @@ impl Generator {
 
     /// A revision near the current one: past, current or future; or 0 for none.
     fn near(&mut self) -> i64 {
-        match self.rng.below(8) {
+        match self.rng.next_below(8) {
             0..4 => 0,
             4 => self.revision,
-            5 => self.revision + 1 + self.rng.below(3) as i64,
-            _ => (self.revision - self.rng.below(12) as i64).max(1),
+            5 => self.revision + 1 + self.rng.next_below(3) as i64,
+            _ => (self.revision - self.rng.next_below(12) as i64).max(1),
         }
     }
 
@@ -105,11 +105,11 @@ impl Generator {
         if !self.one_in(4) {
             return None;
         }
-        let revision = match self.rng.below(9) {
+        let revision = match self.rng.next_below(9) {
             0 => -1,
             1 => self.revision + 1,
             2 => self.revision,
-            _ => (self.revision - self.rng.below(30) as i64).max(1),
+            _ => (self.revision - self.rng.next_below(30) as i64).max(1),
         };
         let physical = self.one_in(2);
         Some(Step::Compact(CompactionRequest { revision, physical }))
@@ -117,14 +117,14 @@ impl Generator {
 
     /// The next call.
     pub fn step(&mut self, watching: bool) -> Step {
-        match self.rng.below(if watching { 21 } else { 17 }) {
+        match self.rng.next_below(if watching { 21 } else { 17 }) {
             0..5 => Step::Put(self.put()),
             5..8 => Step::Range(self.range()),
             8..10 => Step::Delete(self.delete()),
             10..13 => Step::Txn(self.txn(3)),
             13 => Step::Grant(self.grant()),
             14 => Step::Revoke(self.lease()),
-            15 => match self.rng.below(3) {
+            15 => match self.rng.next_below(3) {
                 0 => Step::KeepAlive(self.lease()),
                 _ => Step::Leases,
             },
@@ -194,11 +194,13 @@ impl Generator {
     }
 
     fn txn(&mut self, depth: u64) -> TxnRequest {
-        let compare = (0..self.rng.below(3)).map(|_| self.compare()).collect();
-        let success = (0..self.rng.below(4))
+        let compare = (0..self.rng.next_below(3))
+            .map(|_| self.compare())
+            .collect();
+        let success = (0..self.rng.next_below(4))
             .map(|_| self.operation(depth))
             .collect();
-        let failure = (0..self.rng.below(3))
+        let failure = (0..self.rng.next_below(3))
             .map(|_| self.operation(depth))
             .collect();
         TxnRequest {
@@ -209,7 +211,7 @@ impl Generator {
     }
 
     fn operation(&mut self, depth: u64) -> RequestOp {
-        let request = match self.rng.below(8) {
+        let request = match self.rng.next_below(8) {
             0..3 => Request::RequestRange(self.range()),
             3..6 => Request::RequestPut(self.put()),
             6 => {
@@ -230,8 +232,8 @@ impl Generator {
 
     fn compare(&mut self) -> Compare {
         let near = self.near();
-        let union = match self.rng.below(6) {
-            0 => Some(TargetUnion::Version(self.rng.below(4) as i64)),
+        let union = match self.rng.next_below(6) {
+            0 => Some(TargetUnion::Version(self.rng.next_below(4) as i64)),
             1 => Some(TargetUnion::CreateRevision(near)),
             2 => Some(TargetUnion::ModRevision(near)),
             3 => Some(TargetUnion::Value(self.value())),
@@ -263,7 +265,7 @@ impl Generator {
     }
 
     fn watch(&mut self) -> WatchCreateRequest {
-        let filters = match self.rng.below(8) {
+        let filters = match self.rng.next_below(8) {
             0 => vec![0],
             1 => vec![1],
             2 => vec![0, 1],

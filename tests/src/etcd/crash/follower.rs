@@ -11,7 +11,7 @@ use super::super::{Client, WatchStream};
 use super::world::World;
 use super::write::{PREFIXES, key};
 use crate::record::{Item, Trace};
-use crate::want::Want;
+use crate::selector::NaiveSelector;
 use crate::{HANG, Rng};
 
 /// Milliseconds of silence after which a client requests progress.
@@ -86,7 +86,7 @@ impl Follower {
         let watches = match number {
             0 => vec![Watched::witness()],
             _ => {
-                let count = 1 + rng.below(3);
+                let count = 1 + rng.next_below(3);
                 let name = |nth| format!("{number}.{nth} ({manner:?})");
                 (0..count)
                     .map(|nth| Watched::random(&mut rng, name(nth), world.written()))
@@ -135,15 +135,15 @@ impl Follower {
             }
         }
         let mut responses = match self.manner {
-            Manner::Dropping => self.rng.below(60),
+            Manner::Dropping => self.rng.next_below(60),
             Manner::Fast | Manner::Slow => u64::MAX,
         };
         while responses > 0 && !self.is_done() && self.may_receive() {
             responses -= 1;
-            if self.manner == Manner::Slow && self.rng.below(8) == 0 {
-                self.world.wait_for_more(100 + self.rng.below(1500)).await;
+            if self.manner == Manner::Slow && self.rng.next_below(8) == 0 {
+                self.world.wait_for_more(100 + self.rng.next_below(1500)).await;
             }
-            if self.rng.below(50) == 0 {
+            if self.rng.next_below(50) == 0 {
                 stream.progress();
             }
             match stream.next_within(SILENCE_MILLIS).await {
@@ -199,33 +199,33 @@ impl Watched {
         let request = WatchCreateRequest {
             prev_kv: true,
             fragment: true,
-            ..keys(&Want::All)
+            ..keys(&NaiveSelector::All)
         };
-        let trace = trace(WITNESS.to_owned(), Want::All, &request, Some(1));
+        let trace = trace(WITNESS.to_owned(), NaiveSelector::All, &request, Some(1));
         Self::new(request, trace)
     }
 
     fn random(rng: &mut Rng, name: String, written: Revision) -> Self {
-        let want = want(rng);
+        let selector = selector(rng);
         let request = WatchCreateRequest {
-            filters: match rng.below(6) {
+            filters: match rng.next_below(6) {
                 0 => vec![0],
                 1 => vec![1],
                 _ => vec![],
             },
-            prev_kv: rng.below(2) == 0,
-            fragment: rng.below(2) == 0,
-            progress_notify: rng.below(2) == 0,
-            ..keys(&want)
+            prev_kv: rng.next_below(2) == 0,
+            fragment: rng.next_below(2) == 0,
+            progress_notify: rng.next_below(2) == 0,
+            ..keys(&selector)
         };
-        let start = match rng.below(3) {
+        let start = match rng.next_below(3) {
             0 => None,
             1 => Some(1),
             // A revision in the future, mostly.
-            _ => Some(written + rng.below(200)),
+            _ => Some(written + rng.next_below(200)),
         };
-        let resumes = rng.below(4) > 0;
-        let trace = trace(name, want, &request, start);
+        let resumes = rng.next_below(4) > 0;
+        let trace = trace(name, selector, &request, start);
         Self {
             resumes,
             ..Self::new(request, trace)
@@ -313,10 +313,15 @@ impl Watched {
     }
 }
 
-fn trace(name: String, want: Want, request: &WatchCreateRequest, start: Option<Revision>) -> Trace {
+fn trace(
+    name: String,
+    selector: NaiveSelector,
+    request: &WatchCreateRequest,
+    start: Option<Revision>,
+) -> Trace {
     Trace {
         name,
-        want,
+        selector,
         filter: match request.filters[..] {
             [] => Filter::All,
             [0] => Filter::Deletes,
@@ -324,23 +329,23 @@ fn trace(name: String, want: Want, request: &WatchCreateRequest, start: Option<R
         },
         prev: request.prev_kv,
         start: start.unwrap_or(0),
-        asked: start,
+        requested_start: start,
         items: Vec::new(),
         floors: Vec::new(),
     }
 }
 
 fn want(rng: &mut Rng) -> Want {
-    match rng.below(6) {
+    match rng.next_below(6) {
         0 | 1 => Want::Exact(key(rng).into()),
-        2 => Want::Prefix(format!("k{}/", rng.below(PREFIXES)).into()),
+        2 => Want::Prefix(format!("k{}/", rng.next_below(PREFIXES)).into()),
         3 => {
             let (a, b) = (key(rng), key(rng));
             let end = format!("{}\0", a.clone().max(b.clone()));
-            Want::Range(a.min(b).into(), end.into())
+            NaiveSelector::Range(a.min(b).into(), end.into())
         }
-        4 => Want::From(key(rng).into()),
-        _ => Want::All,
+        4 => NaiveSelector::From(key(rng).into()),
+        _ => NaiveSelector::All,
     }
 }
 
@@ -353,9 +358,9 @@ fn keys(want: &Want) -> WatchCreateRequest {
             *end.last_mut().expect("no prefix here is empty") += 1;
             (prefix, end)
         }
-        Want::Range(start, end) => (start, end),
-        Want::From(start) => (start, vec![0]),
-        Want::All | Want::Any(_) => (vec![0], vec![0]),
+        NaiveSelector::Range(start, end) => (start, end),
+        NaiveSelector::From(start) => (start, vec![0]),
+        NaiveSelector::All | NaiveSelector::Any(_) => (vec![0], vec![0]),
     };
     WatchCreateRequest {
         key: key.into(),

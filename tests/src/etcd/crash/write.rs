@@ -52,32 +52,32 @@ pub(super) enum Step {
 }
 
 pub(super) fn key(rng: &mut Rng) -> String {
-    format!("k{}/{}", rng.below(PREFIXES), rng.below(KEYS))
+    format!("k{}/{}", rng.next_below(PREFIXES), rng.next_below(KEYS))
 }
 
 impl Write {
     /// Any write except a revoke. The values of its puts are unique.
     pub(super) fn random(rng: &mut Rng, unique: &str, lease: i64) -> Self {
         // Long enough that a client that does not read soon blocks its stream.
-        let unique = &format!("{unique} {}", "x".repeat(rng.below(2000) as usize));
-        match rng.below(12) {
+        let unique = &format!("{unique} {}", "x".repeat(rng.next_below(2000) as usize));
+        match rng.next_below(12) {
             0..6 => Self::plain(Step::Put {
                 key: key(rng),
                 value: unique.to_owned(),
-                lease: if rng.below(3) == 0 { lease } else { 0 },
+                lease: if rng.next_below(3) == 0 { lease } else { 0 },
             }),
             6 => Self::plain(Step::Delete {
                 key: key(rng),
                 end: String::new(),
             }),
             7 => {
-                let prefix = rng.below(PREFIXES);
+                let prefix = rng.next_below(PREFIXES);
                 // '0' follows '/'.
                 let (key, end) = (format!("k{prefix}/"), format!("k{prefix}0"));
                 Self::plain(Step::Delete { key, end })
             }
             _ => Self::Steps {
-                guard: (rng.below(2) == 0).then(|| key(rng)),
+                guard: (rng.next_below(2) == 0).then(|| key(rng)),
                 then: steps(rng, &format!("then {unique}")),
                 otherwise: steps(rng, &format!("otherwise {unique}")),
             },
@@ -169,11 +169,11 @@ fn revision(header: Option<ResponseHeader>) -> i64 {
 
 /// Steps on distinct keys.
 fn steps(rng: &mut Rng, unique: &str) -> Vec<Step> {
-    let (prefix, first) = (rng.below(PREFIXES), rng.below(KEYS));
-    let count = 1 + rng.below(4);
+    let (prefix, first) = (rng.next_below(PREFIXES), rng.next_below(KEYS));
+    let count = 1 + rng.next_below(4);
     let step = |nth| {
         let key = format!("k{prefix}/{}", (first + nth) % KEYS);
-        if rng.below(4) == 0 {
+        if rng.next_below(4) == 0 {
             let end = String::new();
             return Step::Delete { key, end };
         }
