@@ -150,7 +150,10 @@ impl Checker<'_> {
     }
 
     fn lagged(&mut self, lagged: Lagged) -> Result<(), Violation> {
-        let Lagged { from, to } = lagged;
+        let Lagged {
+            first: from,
+            last: to,
+        } = lagged;
         if from > to || from < self.trace.start {
             return Err(self.broken(Promise::Reliable, format!("a lag from {from} to {to}")));
         }
@@ -187,13 +190,13 @@ impl Checker<'_> {
 
     /// A revision inside the lag that was not dropped at the ingress and that the history held.
     fn held(&self, lagged: Lagged, floor: Revision) -> Option<Revision> {
-        let start = lagged.from.max(floor);
+        let start = lagged.first.max(floor);
         let transactions = &self.log.transactions;
         let first = transactions.partition_point(|entry| entry.0 < start);
         transactions[first..]
             .iter()
             .map(|entry| entry.0)
-            .take_while(|revision| *revision <= lagged.to)
+            .take_while(|revision| *revision <= lagged.last)
             .find(|revision| !self.log.dropped.contains(revision))
     }
 

@@ -89,7 +89,7 @@ macro_rules! asynchronous {
                 mirror: &Mirror,
                 revision: Revision,
             ) -> Result<View, MirrorWaitError> {
-                mirror.applied(revision).await
+                mirror.wait_for_async(revision).await
             }
 
             async fn latest(latest: &mut Latest) -> Result<LatestEvent, RecvError> {

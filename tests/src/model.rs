@@ -96,7 +96,7 @@ impl Model {
     /// If the builder refuses the options.
     #[must_use]
     pub fn new(history: usize) -> Self {
-        let (publisher, hub, dispatcher) = Builder::new().history(history).build().unwrap();
+        let (publisher, hub, dispatcher) = Builder::new().history_events(history).build().unwrap();
         Self {
             publisher,
             hub,
@@ -306,7 +306,7 @@ impl Model {
             Err(TryRecvError::Lagged(lagged)) => {
                 // A lag must end just below the oldest revision of the history.
                 let start = watching.trace.start;
-                if lagged.to != floor - 1 || before >= lagged.to || lagged.from < start {
+                if lagged.last != floor - 1 || before >= lagged.last || lagged.first < start {
                     return Err(format!("{lagged:?} with {floor} the oldest, at {before}"));
                 }
                 self.lags += 1;
@@ -384,13 +384,13 @@ impl ModelWatcher {
     fn compare(&mut self) -> Result<(), String> {
         // The model does not see when a catch-up ends. From then on the watcher can overflow.
         if self.catching_up && self.spec.cancels {
-            self.ended = self.watcher.end();
+            self.ended = self.watcher.end_reason();
         }
-        if self.watcher.end() != self.ended {
+        if self.watcher.end_reason() != self.ended {
             return Err(format!(
                 "{:?} ended with {:?}, and {:?} was due",
                 self.spec,
-                self.watcher.end(),
+                self.watcher.end_reason(),
                 self.ended
             ));
         }

@@ -71,7 +71,10 @@ pub async fn receive<S: Receive>(stream: &mut S, way: Way) -> Result<Vec<Event>,
         Way::Item => match stream.item().await {
             Some(item) => item.map(|event| vec![event]),
             None => {
-                let reason = stream.watcher().end().expect("only an end ends a stream");
+                let reason = stream
+                    .watcher()
+                    .end_reason()
+                    .expect("only an end ends a stream");
                 assert!(reason.is_normal(), "{reason:?} just ended the stream");
                 Err(RecvError::Closed(reason))
             }

@@ -262,9 +262,9 @@ impl Round {
         enough: impl Fn(&Progress) -> bool + Clone + Send + 'static,
     ) -> Result<Figures, String> {
         let builder = Builder::new()
-            .history(self.history)
-            .ingress(self.ingress)
-            .inline(self.inline);
+            .history_events(self.history)
+            .ingress_capacity(self.ingress)
+            .inline_dispatch(self.inline);
         let (publisher, hub) = builder.spawn().expect("valid options");
         let store = Arc::new(Mutex::new(Store {
             publisher,

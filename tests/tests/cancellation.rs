@@ -157,7 +157,7 @@ async fn isolated_ten_thousand_streams_receive_on_one_runtime<Rt: AsyncRuntime>(
 /// An engine whose ingress of one message is full. Its dispatcher does not run yet.
 async fn full<Rt: AsyncRuntime>() -> (Rt::Publisher, Hub, Dispatcher, Watcher) {
     let (mut publisher, hub, dispatcher) =
-        inline_engine::<Rt>(Builder::new().ingress(1).inline(false));
+        inline_engine::<Rt>(Builder::new().ingress_capacity(1).inline_dispatch(false));
     let watcher = hub.watch(Selector::all()).expect("it runs");
     publisher.publish(put("k")).await.expect("there is room");
     (publisher, hub, dispatcher, watcher)
@@ -194,7 +194,8 @@ async fn reliable_nothing_is_published_when_a_publish_is_cancelled<Rt: AsyncRunt
 
 async fn reliable_nothing_is_lost_when_publishes_are_cancelled_under_load<Rt: AsyncRuntime>() {
     const EVENTS: u64 = 5_000;
-    let (mut publisher, hub) = running::<Rt>(Builder::new().ingress(1).inline(false));
+    let (mut publisher, hub) =
+        running::<Rt>(Builder::new().ingress_capacity(1).inline_dispatch(false));
     let mut stream = watch::<Rt>(&hub, WatchOptions::new());
     let publishing = Rt::spawn(async move {
         let mut refused = 0_u64;
@@ -290,7 +291,7 @@ async fn clean_waiting_publish_is_refused_when_the_engine_ends<Rt: AsyncRuntime>
 
 async fn clean_shutdown_goes_on_when_its_future_is_dropped<Rt: AsyncRuntime>() {
     for polled in [false, true] {
-        let (mut publisher, hub) = running::<Rt>(Builder::new().inline(false));
+        let (mut publisher, hub) = running::<Rt>(Builder::new().inline_dispatch(false));
         let mut stream = watch::<Rt>(&hub, WatchOptions::new());
         publisher.publish(put("k")).await.expect("it runs");
         let shutdown = publisher.shutdown();
@@ -301,7 +302,7 @@ async fn clean_shutdown_goes_on_when_its_future_is_dropped<Rt: AsyncRuntime>() {
         }
         assert_eq!(stream.next().await.unwrap().unwrap().revision(), 1);
         assert_eq!(stream.next().await, None);
-        let ended = hub.reached(2).await;
+        let ended = hub.wait_for_async(2).await;
         assert_eq!(ended, Err(WaitError::Closed(EndReason::ShutDown)));
     }
 }

@@ -47,7 +47,8 @@ fn bookmarkable_progress_stays_below_queued_events_and_takes_no_slot() {
 /// no later event to report it with.
 #[test]
 fn reliable_gap_is_reported_to_every_watcher_when_the_ingress_overflows() {
-    let (mut publisher, hub, dispatcher) = inline_engine(Builder::new().inline(false).ingress(1));
+    let (mut publisher, hub, dispatcher) =
+        inline_engine(Builder::new().inline_dispatch(false).ingress_capacity(1));
     let matching = hub.watch("k").unwrap();
     let other = hub.watch("other").unwrap();
     let future = hub.watch_with("k", from(3)).unwrap();
@@ -70,9 +71,9 @@ fn reliable_gap_is_reported_to_every_watcher_when_the_ingress_overflows() {
             }
         })
     };
-    assert_eq!(told(matching), Lagged { from: 2, to: 4 });
-    assert_eq!(told(other), Lagged { from: 2, to: 4 });
-    assert_eq!(told(future), Lagged { from: 3, to: 4 });
+    assert_eq!(told(matching), Lagged { first: 2, last: 4 });
+    assert_eq!(told(other), Lagged { first: 2, last: 4 });
+    assert_eq!(told(future), Lagged { first: 3, last: 4 });
     publisher.publish(put("k")).unwrap();
     let mut beyond = beyond;
     assert_eq!(beyond.recv().unwrap().revision(), 5, "it missed nothing");
@@ -97,7 +98,7 @@ fn reliable_slow_watcher_stays_registered_when_its_queue_overflows() {
 /// sled #1152, #1162: a slow watcher blocks the writer, and its drop deadlocks with a registration.
 #[test]
 fn isolated_publisher_is_not_blocked_when_watchers_come_and_go_unread() {
-    let (mut publisher, hub) = Builder::new().queue(1).spawn().unwrap();
+    let (mut publisher, hub) = Builder::new().queue_capacity(1).spawn().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let dropped = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..2)
@@ -167,7 +168,7 @@ fn clean_end_is_delivered_when_the_queue_is_full() {
         Err(TryRecvError::Closed(EndReason::Closed))
     );
     publisher.publish(put("k")).unwrap();
-    assert_eq!(cancelled.end(), Some(EndReason::Overflow));
+    assert_eq!(cancelled.end_reason(), Some(EndReason::Overflow));
     publisher.shutdown(HANG).unwrap();
     let received = |watcher: &mut Watcher| {
         let events = revisions(std::iter::from_fn(|| watcher.try_recv().ok()));
@@ -207,7 +208,7 @@ fn unique_each_event_arrives_once_when_a_watcher_catches_up_repeatedly() {
 /// etcd #20655: a bad start revision makes other watchers skip events.
 #[test]
 fn isolated_other_watchers_miss_nothing_when_a_start_revision_is_refused() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().revision(10));
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().start_revision(10));
     let mut healthy = hub.watch("k").unwrap();
     publisher.publish(put("k")).unwrap();
     assert!(hub.watch_with("k", from(0)).is_err());
@@ -239,7 +240,9 @@ fn resumable_nothing_older_is_delivered_when_the_start_is_in_the_future() {
 fn resumable_the_named_oldest_revision_succeeds_for_every_history() {
     for revision in [0, 1, 1000] {
         for history in [0, 1, 10] {
-            let builder = Builder::new().revision(revision).history(history);
+            let builder = Builder::new()
+                .start_revision(revision)
+                .history_events(history);
             let (mut publisher, hub, _dispatcher) = inline_engine(builder);
             let mut first = hub.watch_with("k", from(revision + 1)).unwrap();
             for _ in 0..30 {
@@ -306,7 +309,8 @@ fn clean_every_watcher_ends_when_it_registers_during_start_or_shutdown() {
 /// Any bounded design: a transaction larger than a queue.
 #[test]
 fn atomic_transaction_is_delivered_whole_when_it_exceeds_the_queue() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().history(2).queue(2));
+    let (mut publisher, hub, _dispatcher) =
+        inline_engine(Builder::new().history_events(2).queue_capacity(2));
     let mut watcher = hub.watch("k").unwrap();
     let mut cancelling = hub
         .watch_with("k", WatchOptions::new().overflow(Overflow::Cancel))
@@ -318,14 +322,16 @@ fn atomic_transaction_is_delivered_whole_when_it_exceeds_the_queue() {
             assert_eq!(ready_revisions(watcher), [revision; 500]);
         }
     }
-    assert_eq!((cancelling.end(), hub.stats().lagged), (None, 0));
+    assert_eq!((cancelling.end_reason(), hub.stats().lagged), (None, 0));
 }
 
 /// etcd #16839: many slow watchers catch up without a bound on memory.
 #[test]
 fn isolated_memory_is_bounded_when_many_slow_watchers_catch_up() {
-    let builder = Builder::new().history(100_000).history_bytes(1 << 20);
-    let (mut publisher, hub, _dispatcher) = inline_engine(builder.queue(4));
+    let builder = Builder::new()
+        .history_events(100_000)
+        .history_bytes(1 << 20);
+    let (mut publisher, hub, _dispatcher) = inline_engine(builder.queue_capacity(4));
     let mut slow: Vec<_> = (0..500)
         .map(|_| hub.watch(Selector::all()).unwrap())
         .collect();
@@ -347,7 +353,7 @@ fn isolated_memory_is_bounded_when_many_slow_watchers_catch_up() {
 /// etcd #18879: slow watchers are cancelled in bulk, and healthy ones with them.
 #[test]
 fn isolated_healthy_watcher_lives_when_slow_ones_are_cancelled() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().queue(4));
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().queue_capacity(4));
     let cancelling = WatchOptions::new().overflow(Overflow::Cancel);
     let slow: Vec<_> = (0..100)
         .map(|_| hub.watch_with("k", cancelling.clone()).unwrap())
@@ -357,15 +363,15 @@ fn isolated_healthy_watcher_lives_when_slow_ones_are_cancelled() {
         publisher.publish(put("k")).unwrap();
         assert_eq!(ready_revisions(&mut healthy), [revision]);
     }
-    assert_eq!(healthy.end(), None);
-    let overflown = |watcher: &Watcher| watcher.end() == Some(EndReason::Overflow);
+    assert_eq!(healthy.end_reason(), None);
+    let overflown = |watcher: &Watcher| watcher.end_reason() == Some(EndReason::Overflow);
     assert!(slow.iter().all(overflown));
 }
 
 /// etcd #20067, #11850: a gauge is decremented twice, or a cancelled watcher leaks.
 #[test]
 fn clean_watcher_is_counted_out_once_however_it_ends() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().queue(1));
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().queue_capacity(1));
     let cancelling = WatchOptions::new()
         .overflow(Overflow::Cancel)
         .prev_value(true);
@@ -398,7 +404,8 @@ fn clean_watcher_is_counted_out_once_however_it_ends() {
 /// async-broadcast #55: a lag is swallowed, or turned into a normal end.
 #[test]
 fn reliable_lag_is_an_item_when_a_watcher_is_iterated() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().history(2).queue(1));
+    let (mut publisher, hub, _dispatcher) =
+        inline_engine(Builder::new().history_events(2).queue_capacity(1));
     let mut watcher = hub.watch("k").unwrap();
     for _ in 0..10 {
         publisher.publish(put("k")).unwrap();
@@ -407,7 +414,7 @@ fn reliable_lag_is_an_item_when_a_watcher_is_iterated() {
     let mut items = watcher.iter();
     let mut next = || items.next().map(|item| item.map(|event| event.revision()));
     assert_eq!(next(), Some(Ok(1)));
-    let lag = Lagged { from: 2, to: 8 };
+    let lag = Lagged { first: 2, last: 8 };
     assert_eq!(next(), Some(Err(RecvError::Lagged(lag))));
     assert_eq!(next(), Some(Ok(9)));
     assert_eq!(next(), Some(Ok(10)));
@@ -441,7 +448,8 @@ fn reliable_event_and_wake_up_are_kept_when_a_receive_is_cancelled() {
 /// tokio #6042: a capacity is silently rounded up.
 #[test]
 fn isolated_capacities_are_exact() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().inline(false).ingress(5));
+    let (mut publisher, hub, _dispatcher) =
+        inline_engine(Builder::new().inline_dispatch(false).ingress_capacity(5));
     for _ in 0..5 {
         publisher.try_publish(put("k")).unwrap();
     }
@@ -498,7 +506,7 @@ impl Drop for LockingWaker {
 fn isolated_wakers_are_called_and_dropped_without_a_lock_held() {
     for inline in [false, true] {
         in_time(move || {
-            let (mut publisher, hub) = Builder::new().inline(inline).spawn().unwrap();
+            let (mut publisher, hub) = Builder::new().inline_dispatch(inline).spawn().unwrap();
             let calls = Arc::new(AtomicUsize::new(0));
             let locking = |victim| {
                 Waker::from(Arc::new(LockingWaker {
@@ -579,7 +587,7 @@ fn isolated_values_are_dropped_without_a_lock_held() {
     ];
     for (history, value) in cases {
         in_time(move || {
-            let builder = Builder::new().history(history).queue(2);
+            let builder = Builder::new().history_events(history).queue_capacity(2);
             let (mut publisher, hub) = builder.spawn().unwrap();
             let dropped = Arc::new(AtomicUsize::new(0));
             let mut watchers: Vec<_> = (0..3).map(|_| hub.watch("k").unwrap()).collect();
@@ -646,7 +654,7 @@ fn isolated_other_watchers_receive_when_a_waker_panics() {
             panic!("on purpose, inside a waker");
         }
     }
-    let (mut publisher, hub) = Builder::new().inline(false).spawn().unwrap();
+    let (mut publisher, hub) = Builder::new().inline_dispatch(false).spawn().unwrap();
     let waker = Waker::from(Arc::new(Panicking));
     let mut bad = hub.watch("k").unwrap();
     let mut good = hub.watch("k").unwrap();
@@ -747,7 +755,7 @@ fn reliable_no_wake_up_is_lost_when_one_watcher_is_polled_and_tried() {
 /// Any log in memory: the engine restarts at revision 0 while the store is at 1000.
 #[test]
 fn resumable_old_revisions_are_compacted_when_the_engine_restarts() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().revision(1000));
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().start_revision(1000));
     assert_eq!((publisher.revision(), hub.revision()), (1000, 1000));
     for old in [1, 500, 1000] {
         let refused = WatchError::Compacted {

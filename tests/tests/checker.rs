@@ -74,14 +74,14 @@ fn true_trace_passes() {
 #[test]
 fn ordered_is_named_when_revisions_go_back() {
     let late = named(|trace, events| {
-        let lag = Item::Lagged(Lagged { from: 3, to: 4 });
+        let lag = Item::Lagged(Lagged { first: 3, last: 4 });
         let from_within = trace.items[events[3]].clone();
         trace.items.drain(events[2]..events[6]);
         trace.items.splice(events[2]..events[2], [lag, from_within]);
     });
     assert_eq!(late, Promise::Ordered);
     let lag_behind = named(|trace, events| {
-        let lag = Item::Lagged(Lagged { from: 2, to: 2 });
+        let lag = Item::Lagged(Lagged { first: 2, last: 2 });
         trace.items.insert(events[3], lag);
     });
     assert_eq!(lag_behind, Promise::Ordered);
@@ -107,13 +107,13 @@ fn reliable_is_named_when_an_event_is_missing() {
     let stuck = named(|trace, events| trace.items.truncate(events[8]));
     assert_eq!(stuck, Promise::Reliable);
     let lag_without_bounds = named(|trace, events| {
-        trace.items[events[9]] = Item::Lagged(Lagged { from: 7, to: 6 });
+        trace.items[events[9]] = Item::Lagged(Lagged { first: 7, last: 6 });
     });
     assert_eq!(lag_without_bounds, Promise::Reliable);
     let lag_without_need = |floor| {
         move |trace: &mut Trace, events: &[usize]| {
             trace.items.truncate(events[2]);
-            trace.items.push(Item::Lagged(Lagged { from: 3, to: 6 }));
+            trace.items.push(Item::Lagged(Lagged { first: 3, last: 6 }));
             trace.floors.push(floor);
         }
     };
@@ -136,7 +136,7 @@ fn atomic_is_named_when_a_revision_is_split() {
     });
     assert_eq!(split, Promise::Atomic);
     let lag_inside = named(|trace, events| {
-        let lag = Item::Lagged(Lagged { from: 3, to: 6 });
+        let lag = Item::Lagged(Lagged { first: 3, last: 6 });
         trace.items.truncate(events[1]);
         trace.items.push(lag);
     });

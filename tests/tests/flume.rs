@@ -207,7 +207,7 @@ async fn reliable_nothing_is_lost_when_a_forward_is_interrupted<Rt: AsyncRuntime
 
 /// A watcher with events 1 and 2 queued, then a lag of revisions 3 to 6.
 fn lagging() -> (Publisher, kvwatch::Dispatcher, Watcher) {
-    let (mut publisher, hub, dispatcher) = Builder::new().history(4).build().unwrap();
+    let (mut publisher, hub, dispatcher) = Builder::new().history_events(4).build().unwrap();
     let watcher = watch(&hub, 2);
     publish(&mut publisher, 10);
     (publisher, dispatcher, watcher)
@@ -215,7 +215,7 @@ fn lagging() -> (Publisher, kvwatch::Dispatcher, Watcher) {
 
 #[test]
 fn reliable_lag_is_an_item_in_order_when_events_are_forwarded() {
-    let lag = Err(RecvError::Lagged(Lagged { from: 3, to: 6 }));
+    let lag = Err(RecvError::Lagged(Lagged { first: 3, last: 6 }));
     for blocking in [true, false] {
         let (publisher, _dispatcher, watcher) = lagging();
         drop(publisher);

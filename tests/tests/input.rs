@@ -109,11 +109,17 @@ fn zero_capacity_is_refused_by_its_name() {
         BuildError::ZeroCapacity { what } => what,
         other => panic!("{other}"),
     };
-    assert!(names(Builder::new().queue(0)).contains("Builder::queue"));
+    assert!(names(Builder::new().queue_capacity(0)).contains("Builder::queue_capacity"));
     assert!(names(Builder::new().queue_bytes(0)).contains("Builder::queue_bytes"));
-    assert!(names(Builder::new().ingress(0)).contains("Builder::ingress"));
-    assert!(names(Builder::new().watchers(0)).contains("Builder::watchers"));
-    assert!(Builder::new().history(0).history_bytes(0).build().is_ok());
+    assert!(names(Builder::new().ingress_capacity(0)).contains("Builder::ingress_capacity"));
+    assert!(names(Builder::new().max_watchers(0)).contains("Builder::max_watchers"));
+    assert!(
+        Builder::new()
+            .history_events(0)
+            .history_bytes(0)
+            .build()
+            .is_ok()
+    );
     let (_publisher, hub, _dispatcher) = inline_engine(Builder::new());
     for options in [
         WatchOptions::new().capacity(0),
@@ -128,7 +134,7 @@ fn zero_capacity_is_refused_by_its_name() {
 
 #[test]
 fn ordered_transactions_come_back_when_a_revision_does_not_grow() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().revision(10));
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().start_revision(10));
     let mut watcher = hub.watch(Selector::all()).unwrap();
     let entry = |revision, key| (revision, vec![put(key)]);
     for (entries, given, last) in [
@@ -152,7 +158,10 @@ fn ordered_transactions_come_back_when_a_revision_does_not_grow() {
     assert!(refused.to_string().contains("largest"), "{refused}");
     let refused = publisher.publish_batch([put("c")]).unwrap_err();
     assert_eq!(refused.into_input(), [put("c")]);
-    let too_far = Builder::new().revision(MAX_REVISION).build().unwrap_err();
+    let too_far = Builder::new()
+        .start_revision(MAX_REVISION)
+        .build()
+        .unwrap_err();
     assert!(matches!(too_far, BuildError::Revision { .. }));
 }
 
@@ -173,7 +182,8 @@ fn publish_succeeds_when_there_is_nothing_to_publish() {
 
 #[test]
 fn reliable_input_comes_back_when_the_ingress_is_full() {
-    let (mut publisher, hub, dispatcher) = inline_engine(Builder::new().inline(false).ingress(2));
+    let (mut publisher, hub, dispatcher) =
+        inline_engine(Builder::new().inline_dispatch(false).ingress_capacity(2));
     let mut watcher = hub.watch(Selector::all()).unwrap();
     for _ in 0..2 {
         publisher.try_publish(put("k")).unwrap();
@@ -216,7 +226,8 @@ fn reliable_input_comes_back_when_the_ingress_is_full() {
 
 #[test]
 fn clean_input_comes_back_when_the_engine_has_ended() {
-    let (mut publisher, hub, dispatcher) = inline_engine(Builder::new().inline(false).ingress(1));
+    let (mut publisher, hub, dispatcher) =
+        inline_engine(Builder::new().inline_dispatch(false).ingress_capacity(1));
     publisher.publish(put("k")).unwrap();
     let waiting = thread::spawn(move || {
         // The publish waits for room when the engine ends, or comes after the end.
@@ -268,7 +279,7 @@ fn resumable_compaction_is_refused_beyond_the_last_revision() {
     );
     let items: Vec<_> = behind.try_iter().collect();
     assert_eq!(items[0].as_ref().unwrap().revision(), 1);
-    let lag = kvwatch::Lagged { from: 2, to: 5 };
+    let lag = kvwatch::Lagged { first: 2, last: 5 };
     assert_eq!(items[1], Err(RecvError::Lagged(lag)));
     assert_eq!(items.len(), 7);
     publisher.compact(11).unwrap();
@@ -278,7 +289,7 @@ fn resumable_compaction_is_refused_beyond_the_last_revision() {
 
 #[test]
 fn isolated_watcher_limit_is_exact_when_threads_register_at_once() {
-    let (_publisher, hub) = Builder::new().watchers(100).spawn().unwrap();
+    let (_publisher, hub) = Builder::new().max_watchers(100).spawn().unwrap();
     let start = Arc::new(Barrier::new(4));
     let threads: Vec<_> = (0..4)
         .map(|_| {
@@ -311,7 +322,7 @@ fn isolated_watcher_limit_is_exact_when_threads_register_at_once() {
 
 #[test]
 fn watcher_ids_are_never_reused() {
-    let (_publisher, hub) = Builder::new().watchers(10).spawn().unwrap();
+    let (_publisher, hub) = Builder::new().max_watchers(10).spawn().unwrap();
     let mut ids = std::collections::HashSet::new();
     for _ in 0..1000 {
         assert!(ids.insert(hub.watch("k").unwrap().id()));

@@ -37,7 +37,7 @@ fn summary(event: &LatestEvent) -> (u64, &str, u64) {
 }
 
 async fn reliable_newest_event_of_each_key_is_received<Rt: MirrorRuntime>() {
-    let (mut publisher, hub, _dispatcher) = inline_engine::<Rt>(Builder::new().queue(4));
+    let (mut publisher, hub, _dispatcher) = inline_engine::<Rt>(Builder::new().queue_capacity(4));
     let mut latest = latest(&hub, WatchOptions::new().prev_value(true));
     for key in ["a", "b", "a", "c"] {
         publisher.publish(put(key)).await.expect("it runs");
@@ -51,7 +51,7 @@ async fn reliable_newest_event_of_each_key_is_received<Rt: MirrorRuntime>() {
         summary(&Rt::latest(&mut latest).await.unwrap()),
         (3, "a", 1)
     );
-    assert_eq!(latest.gathered(), 3);
+    assert_eq!(latest.buffered_keys(), 3);
     // An event that comes meanwhile counts, too.
     publisher.publish(put("c")).await.expect("it runs");
     let deleted = Rt::latest_item(&mut latest).await.unwrap().unwrap();
@@ -75,7 +75,7 @@ async fn reliable_newest_event_of_each_key_is_received<Rt: MirrorRuntime>() {
 }
 
 async fn reliable_lag_comes_in_order_when_the_history_is_short<Rt: MirrorRuntime>() {
-    let (mut publisher, hub, _dispatcher) = inline_engine::<Rt>(Builder::new().history(2));
+    let (mut publisher, hub, _dispatcher) = inline_engine::<Rt>(Builder::new().history_events(2));
     let mut latest = latest(&hub, WatchOptions::new().capacity(3));
     for key in ["a", "b", "a", "b", "c", "a", "d", "a", "a"] {
         publisher.publish(put(key)).await.expect("it runs");
@@ -91,7 +91,7 @@ async fn reliable_lag_comes_in_order_when_the_history_is_short<Rt: MirrorRuntime
         (3, "a", 1)
     );
     assert_eq!(latest.progress(), 3);
-    let lagged = RecvError::Lagged(Lagged { from: 4, to: 7 });
+    let lagged = RecvError::Lagged(Lagged { first: 4, last: 7 });
     assert_eq!(Rt::latest_item(&mut latest).await, Some(Err(lagged)));
     assert_eq!(latest.progress(), 7);
     assert_eq!(
@@ -164,7 +164,8 @@ async fn bookmarkable_nothing_is_missed_when_a_watch_resumes_at_the_progress<Rt:
 async fn reliable_slow_consumer_ends_with_the_state_of_the_store<Rt: MirrorRuntime>() {
     const EVENTS: u64 = 200_000;
     for history in [2 * EVENTS as usize, 0] {
-        let (mut publisher, hub) = running::<Rt>(Builder::new().history(history).queue(8));
+        let (mut publisher, hub) =
+            running::<Rt>(Builder::new().history_events(history).queue_capacity(8));
         let mut latest = latest(&hub, WatchOptions::new());
         let (halfway, half_written) = oneshot::channel();
         let writing = Rt::spawn(async move {
@@ -214,13 +215,16 @@ async fn reliable_slow_consumer_ends_with_the_state_of_the_store<Rt: MirrorRunti
                     }
                 }
                 Err(RecvError::Lagged(lagged)) => {
-                    assert!(lagged.from > last);
-                    last = lagged.to;
-                    missed += lagged.to - lagged.from + 1;
+                    assert!(lagged.first > last);
+                    last = lagged.last;
+                    missed += lagged.last - lagged.first + 1;
                 }
                 Err(error) => panic!("{error}"),
             }
-            assert!(latest.gathered() <= 50, "bounded by the number of keys");
+            assert!(
+                latest.buffered_keys() <= 50,
+                "bounded by the number of keys"
+            );
             assert!(latest.progress() >= progress);
             progress = latest.progress();
             if received % 16 == 0 {
@@ -246,7 +250,8 @@ mod cancelled {
     async fn reliable_nothing_is_lost_when_a_receive_is_cancelled<
         Rt: AsyncRuntime + MirrorRuntime,
     >() {
-        let (mut publisher, hub, _dispatcher) = inline_engine::<Rt>(Builder::new().queue(20_000));
+        let (mut publisher, hub, _dispatcher) =
+            inline_engine::<Rt>(Builder::new().queue_capacity(20_000));
         let mut latest = latest(&hub, WatchOptions::new());
         let (cancelled, cancelled_waker) = CountingWaker::pair();
         let (waiting, waker) = CountingWaker::pair();
@@ -275,7 +280,9 @@ mod cancelled {
 
 #[test]
 fn isolated_receive_gathers_a_bounded_number_of_events() {
-    let builder = Builder::new().history(200_000).history_bytes(usize::MAX);
+    let builder = Builder::new()
+        .history_events(200_000)
+        .history_bytes(usize::MAX);
     let (mut publisher, hub, _dispatcher) = kvwatch_tests::inline_engine(builder);
     let mut latest = latest(&hub, WatchOptions::new());
     for _ in 0..100_000 {

@@ -39,7 +39,7 @@ fn selector(number: u64) -> Selector {
 #[test]
 fn clean_a_million_dropped_watchers_leave_nothing_allocated() {
     let _alone = ALONE.lock();
-    let (mut publisher, hub) = Builder::new().history(1).spawn().unwrap();
+    let (mut publisher, hub) = Builder::new().history_events(1).spawn().unwrap();
     // Watchers of each kind stay, so that no part of the registry is ever empty.
     let stay = || {
         [
@@ -83,7 +83,7 @@ fn clean_a_million_dropped_watchers_leave_nothing_allocated() {
 fn clean_a_shutdown_frees_everything() {
     let _alone = ALONE.lock();
     let round = || {
-        let (mut publisher, hub) = Builder::new().history(1000).spawn().unwrap();
+        let (mut publisher, hub) = Builder::new().history_events(1000).spawn().unwrap();
         let capacity = |events| WatchOptions::new().capacity(events);
         let mut watchers: Vec<_> = (0..50)
             .map(|n| hub.watch_with(Selector::all(), capacity(1 + n)).unwrap())
@@ -109,7 +109,10 @@ fn clean_a_shutdown_frees_everything() {
 #[test]
 fn isolated_memory_is_bounded_while_the_engine_runs() {
     let _alone = ALONE.lock();
-    let builder = Builder::new().history(2_000).queue(16).ingress(512);
+    let builder = Builder::new()
+        .history_events(2_000)
+        .queue_capacity(16)
+        .ingress_capacity(512);
     let (mut publisher, hub) = builder.spawn().unwrap();
     let stuck: Vec<_> = (0..20)
         .map(|_| hub.watch(Selector::all()).unwrap())

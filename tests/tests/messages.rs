@@ -11,7 +11,7 @@ use kvwatch::{
 };
 use kvwatch_tests::{HANG, inline_engine, put};
 
-const LAGGED: Lagged = Lagged { from: 3, to: 7 };
+const LAGGED: Lagged = Lagged { first: 3, last: 7 };
 
 #[test]
 fn receive_errors_say_what_happened_and_what_to_do() {
@@ -50,7 +50,8 @@ fn receive_errors_say_what_happened_and_what_to_do() {
 
 #[test]
 fn refusals_say_which_input_is_valid() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().ingress(1).inline(false));
+    let (mut publisher, hub, _dispatcher) =
+        inline_engine(Builder::new().ingress_capacity(1).inline_dispatch(false));
     for _ in 0..9 {
         let _ = publisher.publish_lossy(put("k"));
     }
@@ -66,10 +67,10 @@ fn refusals_say_which_input_is_valid() {
     let union = hub.watch(none).unwrap_err().to_string();
     assert!(union.contains("give it at least one"), "{union}");
 
-    let zero = Builder::new().queue(0).build().unwrap_err();
+    let zero = Builder::new().queue_capacity(0).build().unwrap_err();
     assert!(zero.to_string().contains("is 0 and must be at least 1"));
     assert!(zero.source().is_none());
-    let high = Builder::new().revision(u64::MAX).build().unwrap_err();
+    let high = Builder::new().start_revision(u64::MAX).build().unwrap_err();
     assert!(high.to_string().contains(&u64::MAX.to_string()), "{high}");
     let spawn = BuildError::Spawn(std::io::Error::other("no more threads"));
     assert_eq!(spawn.source().unwrap().to_string(), "no more threads");
@@ -146,7 +147,7 @@ fn events_show_their_content_in_debug_and_are_equal_by_it() {
 
 #[test]
 fn handles_show_their_state_in_debug() {
-    let builder = Builder::new().queue(7).thread_name("watch");
+    let builder = Builder::new().queue_capacity(7).thread_name("watch");
     let shown = format!("{builder:?}");
     assert!(shown.contains("queue: 7") && shown.contains("\"watch\""));
     let (mut publisher, hub, dispatcher) = inline_engine(builder);
@@ -176,7 +177,8 @@ fn handles_show_their_state_in_debug() {
 
 #[test]
 fn every_publish_times_out_when_the_ingress_stays_full() {
-    let (mut publisher, _hub, _dispatcher) = inline_engine(Builder::new().ingress(1).inline(false));
+    let (mut publisher, _hub, _dispatcher) =
+        inline_engine(Builder::new().ingress_capacity(1).inline_dispatch(false));
     let short = Duration::from_millis(1);
     let batch = publisher.publish_batch_timeout([put("a")], short);
     assert_eq!(batch.unwrap(), 1);

@@ -119,7 +119,7 @@ async fn reliable_old_snapshot_is_caught_up_from_the_history<Rt: MirrorRuntime>(
 }
 
 async fn reliable_old_snapshot_is_refused_when_the_history_does_not_reach_it<Rt: MirrorRuntime>() {
-    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history(0));
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history_events(0));
     let empty = fixture.store.snapshot();
     fixture.write([a("1")]).await;
     let old = fixture.store.snapshot();
@@ -175,13 +175,13 @@ async fn lagged<Rt: MirrorRuntime>(
         revision: 1,
     };
     assert_eq!(Rt::step(&mut driver).await.unwrap(), applied);
-    let missed = Step::Lagged(Lagged { from: 2, to: 4 });
+    let missed = Step::Lagged(Lagged { first: 2, last: 4 });
     assert_eq!(Rt::step(&mut driver).await.unwrap(), missed);
     (mirror, driver)
 }
 
 async fn ordered_snapshot_is_refused_when_it_goes_back<Rt: MirrorRuntime>() {
-    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history(0));
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history_events(0));
     let empty = fixture.store.snapshot();
     let (mirror, mut driver) = lagged::<Rt>(&mut fixture).await;
     fixture.script.answer(empty);
@@ -206,7 +206,7 @@ async fn ordered_snapshot_is_refused_when_it_goes_back<Rt: MirrorRuntime>() {
 }
 
 async fn atomic_resync_replaces_the_state_at_once<Rt: MirrorRuntime>() {
-    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history(0));
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history_events(0));
     let (mirror, mut driver) = lagged::<Rt>(&mut fixture).await;
     // Readers see the old state until the new one is complete. A view of it stays.
     let before = mirror.view().unwrap();
@@ -230,7 +230,7 @@ async fn atomic_resync_replaces_the_state_at_once<Rt: MirrorRuntime>() {
 }
 
 async fn atomic_transaction_is_applied_whole_when_it_exceeds_the_queue<Rt: MirrorRuntime>() {
-    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().queue(2));
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().queue_capacity(2));
     let (mirror, mut driver) =
         Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader()).unwrap();
     fixture.script.answer(fixture.store.snapshot());
@@ -277,7 +277,7 @@ async fn unique_key_counts_once_when_two_parts_match_it<Rt: MirrorRuntime>() {
 }
 
 async fn clean_nothing_changes_when_a_read_fails<Rt: MirrorRuntime>() {
-    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history(0));
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().history_events(0));
     let (mirror, mut driver) = lagged::<Rt>(&mut fixture).await;
     for _ in 0..2 {
         let failed = Rt::run(&mut driver).await.unwrap_err();
@@ -287,7 +287,7 @@ async fn clean_nothing_changes_when_a_read_fails<Rt: MirrorRuntime>() {
         };
         assert_eq!(said, "no answer");
         assert_eq!(
-            (mirror.view().unwrap().revision(), mirror.ended()),
+            (mirror.view().unwrap().revision(), mirror.end_reason()),
             (1, None)
         );
     }
@@ -327,7 +327,7 @@ async fn bookmarkable_revision_advances_when_no_change_matches<Rt: MirrorRuntime
 }
 
 async fn clean_mirror_is_drained_at_shutdown<Rt: MirrorRuntime>() {
-    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().queue(2));
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new().queue_capacity(2));
     let (mirror, mut driver) =
         Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader()).unwrap();
     fixture.script.answer(fixture.store.snapshot());
@@ -336,7 +336,7 @@ async fn clean_mirror_is_drained_at_shutdown<Rt: MirrorRuntime>() {
         fixture.write([Change::put(number.to_string(), "")]).await;
     }
     fixture.write([]).await;
-    let waiting = mirror.applied(12);
+    let waiting = mirror.wait_for_async(12);
     drop(fixture.publisher);
     assert_eq!(Rt::run(&mut driver).await.unwrap(), EndReason::ShutDown);
     assert_eq!(Rt::run(&mut driver).await.unwrap(), EndReason::ShutDown);
@@ -355,7 +355,7 @@ async fn clean_mirror_is_drained_at_shutdown<Rt: MirrorRuntime>() {
     fixture
         .store
         .assert_is(&Rt::wait_for(&mirror, 11).await.unwrap());
-    assert_eq!(mirror.ended(), Some(end));
+    assert_eq!(mirror.end_reason(), Some(end));
     let refused = Mirror::watch(&fixture.hub, Selector::all(), fixture.script.reader());
     let refused = refused.map(|_| ()).unwrap_err();
     assert_eq!(refused, WatchError::Closed(EndReason::ShutDown));
@@ -385,7 +385,7 @@ async fn clean_every_wait_ends_when_the_driver_is_dropped<Rt: MirrorRuntime>() {
             let mirror = mirror.clone();
             Rt::spawn(async move { Rt::wait_for(&mirror, 1).await.unwrap_err() })
         };
-        let polled = mirror.applied(2);
+        let polled = mirror.wait_for_async(2);
         let dropping = Rt::spawn(async move { drop(driver) });
         let applied = loaded.then_some(0);
         let end = MirrorEnd::Dropped;
@@ -397,7 +397,7 @@ async fn clean_every_wait_ends_when_the_driver_is_dropped<Rt: MirrorRuntime>() {
         assert_eq!(waiting.await, closed(1));
         assert_eq!(polled.await.unwrap_err(), closed(2));
         dropping.await;
-        assert_eq!(mirror.ended(), Some(end));
+        assert_eq!(mirror.end_reason(), Some(end));
         assert_eq!(mirror.view().is_some(), loaded);
         assert_eq!(hub.stats().watchers.total, 0);
     }
@@ -417,7 +417,10 @@ async fn clean_run_fails_when_the_dispatcher_fails<Rt: MirrorRuntime>() {
         assert!(matches!(ended, MirrorError::Ended(EndReason::Failed)));
     }
     fixture.store.assert_is(&mirror.view().unwrap());
-    assert_eq!(mirror.ended(), Some(MirrorEnd::Watch(EndReason::Failed)));
+    assert_eq!(
+        mirror.end_reason(),
+        Some(MirrorEnd::Watch(EndReason::Failed))
+    );
 }
 
 async fn clean_waiting_driver_ends_when_it_is_closed<Rt: MirrorRuntime>() {
@@ -429,7 +432,10 @@ async fn clean_waiting_driver_ends_when_it_is_closed<Rt: MirrorRuntime>() {
     Rt::wait_for(&mirror, 0).await.unwrap();
     closer.close();
     assert_eq!(driving.await.unwrap(), EndReason::Closed);
-    assert_eq!(mirror.ended(), Some(MirrorEnd::Watch(EndReason::Closed)));
+    assert_eq!(
+        mirror.end_reason(),
+        Some(MirrorEnd::Watch(EndReason::Closed))
+    );
     assert!(mirror.view().is_some());
     closer.close();
 }

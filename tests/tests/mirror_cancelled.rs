@@ -59,7 +59,7 @@ async fn reliable_nothing_is_lost_when_a_step_is_cancelled<Rt: AsyncRuntime + Mi
     };
     assert_eq!(Rt::step(&mut driver).await.unwrap(), applied);
     // Cancelled while a reader waits for a revision.
-    let mut wait = mirror.applied(3);
+    let mut wait = mirror.wait_for_async(3);
     assert!(poll_once(&mut wait, &waker).is_pending());
     assert!(poll_once(driver.run_async(), &waker).is_pending());
     let seen = woken.calls();
@@ -78,10 +78,10 @@ async fn reliable_only_the_last_waker_is_called_when_a_wait_is_cancelled<
     fixture.script.answer(fixture.store.snapshot());
     let (cancelled, cancelled_waker) = CountingWaker::pair();
     let (waiting, waker) = CountingWaker::pair();
-    let mut wait = mirror.applied(1);
+    let mut wait = mirror.wait_for_async(1);
     assert!(poll_once(&mut wait, &cancelled_waker).is_pending());
     assert!(poll_once(&mut wait, &waker).is_pending());
-    assert!(poll_once(mirror.applied(1), &cancelled_waker).is_pending());
+    assert!(poll_once(mirror.wait_for_async(1), &cancelled_waker).is_pending());
     fixture.write([a("1")]).await;
     Rt::step(&mut driver).await.unwrap();
     Rt::step(&mut driver).await.unwrap();
@@ -123,7 +123,7 @@ fn isolated_other_waits_return_when_a_waker_panics() {
     let (_publisher, hub) = Builder::new().spawn().unwrap();
     let read = |_| Ok::<_, Infallible>(Snapshot::at(7));
     let (mirror, mut driver) = Mirror::watch(&hub, Selector::all(), read).unwrap();
-    let mut wait = mirror.applied(1);
+    let mut wait = mirror.wait_for_async(1);
     assert!(poll_once(&mut wait, &Arc::new(Panics).into()).is_pending());
     let waiting = spawn_wait(mirror.clone());
     assert_eq!(driver.step().unwrap(), Step::Loaded { revision: 7 });
@@ -140,5 +140,5 @@ fn clean_mirror_ends_when_the_reader_panics() {
     let read = |_| -> Result<Snapshot, Infallible> { panic!("a reader of the user's") };
     let (mirror, mut driver) = Mirror::watch(&hub, Selector::all(), read).unwrap();
     assert!(thread::spawn(move || driver.run()).join().is_err());
-    assert_eq!(mirror.ended(), Some(MirrorEnd::Dropped));
+    assert_eq!(mirror.end_reason(), Some(MirrorEnd::Dropped));
 }

@@ -255,7 +255,7 @@ impl<Rt: MirrorRuntime> Writer<Rt> {
             // A driver that waits for an event reaches the gate once it has one. It may have the
             // event from a resync already, and then it needs another.
             let revision = self.write_one().await;
-            match select(&mut stopped, self.mirror.applied(revision)).await {
+            match select(&mut stopped, self.mirror.wait_for_async(revision)).await {
                 Either::Left((stopped, _)) => break stopped.expect("the driver goes on"),
                 Either::Right((view, _)) => drop(view.expect("the driver goes on")),
             }
@@ -312,7 +312,8 @@ impl<Rt: MirrorRuntime> Writer<Rt> {
 async fn reliable_a_mirror_shows_states_of_the_store_when_it_lags_and_resyncs<Rt: MirrorRuntime>() {
     // No history, a short one, and one that holds all that a stopped driver misses.
     for history in [0, SHORT, 65_536] {
-        let (publisher, hub) = running::<Rt>(Builder::new().history(history).queue(QUEUE));
+        let (publisher, hub) =
+            running::<Rt>(Builder::new().history_events(history).queue_capacity(QUEUE));
         let store = Committed::new(union());
         let (mirror, driver) = watch(&hub, &store);
         let observers = {
@@ -367,7 +368,8 @@ fn watch(
 async fn atomic_no_reader_sees_a_mixed_state_when_transactions_are_applied<Rt: MirrorRuntime>() {
     const ACCOUNTS: u64 = 10;
     const TOTAL: u64 = 1000;
-    let (mut publisher, hub) = running::<Rt>(Builder::new().history(0).queue(QUEUE));
+    let (mut publisher, hub) =
+        running::<Rt>(Builder::new().history_events(0).queue_capacity(QUEUE));
     let store = Committed::new(Selector::all());
     let (mut rng, mut amounts) = (Rng::new(11), vec![TOTAL / ACCOUNTS; ACCOUNTS as usize]);
     let account =

@@ -63,7 +63,7 @@ fn drain_in_every_way(mut watcher: Watcher, name: &str, selector: NaiveSelector)
 /// One run of a publisher and of watchers with each kind of selector. Every queue overflows: the
 /// watchers receive nothing until a part is published.
 fn run(history: usize) -> (Log, Vec<Trace>) {
-    let (mut publisher, hub) = Builder::new().history(history).spawn().unwrap();
+    let (mut publisher, hub) = Builder::new().history_events(history).spawn().unwrap();
     let selectors = [
         NaiveSelector::Exact(b"k3".to_vec()),
         NaiveSelector::Prefix(b"k".to_vec()),
@@ -155,7 +155,8 @@ fn reliable_every_event_arrives_or_is_inside_a_lag() {
 
 #[test]
 fn reliable_gap_is_reported_when_nothing_follows_it() {
-    let (mut publisher, hub, dispatcher) = inline_engine(Builder::new().inline(false).ingress(2));
+    let (mut publisher, hub, dispatcher) =
+        inline_engine(Builder::new().inline_dispatch(false).ingress_capacity(2));
     let mut watcher = hub.watch("k").unwrap();
     for _ in 0..5 {
         publisher.publish_lossy(put("k")).unwrap();
@@ -168,7 +169,7 @@ fn reliable_gap_is_reported_when_nothing_follows_it() {
     });
     assert_eq!(received[0].as_ref().unwrap().revision(), 1);
     assert_eq!(received[1].as_ref().unwrap().revision(), 2);
-    let lag = Lagged { from: 3, to: 5 };
+    let lag = Lagged { first: 3, last: 5 };
     assert_eq!(received[2], Err(RecvError::Lagged(lag)));
     // A replay across the gap reports it, too, and receives what follows.
     publisher.publish(put("k")).unwrap();
@@ -188,7 +189,7 @@ fn reliable_gap_is_reported_when_nothing_follows_it() {
 #[test]
 fn reliable_events_arrive_when_a_receiver_that_dispatches_stops() {
     const STREAM: u64 = 100_000;
-    let (mut publisher, hub) = Builder::new().history(1_000_000).spawn().unwrap();
+    let (mut publisher, hub) = Builder::new().history_events(1_000_000).spawn().unwrap();
     let mut helping = hub.watch("k").unwrap();
     let mut patient = hub.watch("other").unwrap();
     let helper = std::thread::spawn(move || {
@@ -210,7 +211,7 @@ fn atomic_batch_never_splits_a_revision() {
     // `run` checks every batch, with transactions larger than a queue and with lags. Then one
     // transaction that is larger than every bound.
     assert_all_kept(16);
-    let builder = Builder::new().history(8).queue(2);
+    let builder = Builder::new().history_events(8).queue_capacity(2);
     let (mut publisher, hub, _dispatcher) = inline_engine(builder);
     let mut live = hub.watch(Selector::all()).unwrap();
     publisher
@@ -227,7 +228,8 @@ fn atomic_batch_never_splits_a_revision() {
 
 #[test]
 fn atomic_lag_never_begins_or_ends_inside_a_revision() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().history(5).queue(1));
+    let (mut publisher, hub, _dispatcher) =
+        inline_engine(Builder::new().history_events(5).queue_capacity(1));
     let mut watcher = hub.watch(Selector::all()).unwrap();
     let mut log = Log::default();
     for revision in 1..=20 {
@@ -239,12 +241,13 @@ fn atomic_lag_never_begins_or_ends_inside_a_revision() {
     let mut trace = Trace::new("slow", NaiveSelector::All, &watcher);
     trace.drain(&mut watcher);
     assert_kept(&log, &trace, Complete::UpTo(20));
-    assert_eq!(trace.lags(), [Lagged { from: 2, to: 19 }]);
+    assert_eq!(trace.lags(), [Lagged { first: 2, last: 19 }]);
 }
 
 #[test]
 fn resumable_watch_starts_at_any_held_revision_or_is_refused_at_once() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().history(10).revision(100));
+    let (mut publisher, hub, _dispatcher) =
+        inline_engine(Builder::new().history_events(10).start_revision(100));
     let from = |start| hub.watch_with("k", WatchOptions::new().start_revision(start));
     let compacted = |requested, oldest| WatchError::Compacted { requested, oldest };
     assert_eq!(from(100).unwrap_err(), compacted(100, 101));
@@ -272,7 +275,7 @@ fn resumable_watch_starts_at_any_held_revision_or_is_refused_at_once() {
 /// were published.
 #[test]
 fn resumable_watch_receives_events_that_are_not_dispatched_yet() {
-    let (mut publisher, hub, dispatcher) = Builder::new().inline(false).build().unwrap();
+    let (mut publisher, hub, dispatcher) = Builder::new().inline_dispatch(false).build().unwrap();
     for _ in 0..3 {
         publisher.publish(put("k")).unwrap();
     }
@@ -315,7 +318,7 @@ fn resumable_watch_continues_at_its_progress_while_the_store_publishes() {
 
 #[test]
 fn bookmarkable_progress_is_never_ahead_and_never_back() {
-    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().queue(2));
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().queue_capacity(2));
     let mut watcher = hub.watch("k").unwrap();
     let quiet = hub.watch("never").unwrap();
     let future = WatchOptions::new().start_revision(50);
@@ -350,7 +353,7 @@ fn bookmarkable_progress_is_never_ahead_and_never_back() {
 
 #[test]
 fn bookmarkable_wait_returns_for_a_revision_without_watchers() {
-    let (mut publisher, hub) = Builder::new().inline(false).spawn().unwrap();
+    let (mut publisher, hub) = Builder::new().inline_dispatch(false).spawn().unwrap();
     publisher.publish(put("k")).unwrap();
     hub.wait_for(1, HANG).unwrap();
     let waiting = hub.clone();
@@ -400,7 +403,7 @@ fn exact_start_delivers_everything_after_the_watch_and_nothing_before() {
 
 #[test]
 fn exact_start_excludes_events_that_are_published_but_not_dispatched() {
-    let (mut publisher, hub, dispatcher) = inline_engine(Builder::new().inline(false));
+    let (mut publisher, hub, dispatcher) = inline_engine(Builder::new().inline_dispatch(false));
     let mut early = hub.watch("k").unwrap();
     for _ in 0..3 {
         publisher.publish(put("k")).unwrap();
@@ -416,7 +419,7 @@ fn exact_start_excludes_events_that_are_published_but_not_dispatched() {
 
 #[test]
 fn isolated_healthy_watcher_receives_beside_slow_leaked_and_panicking_ones() {
-    let (mut publisher, hub) = Builder::new().history(1000).spawn().unwrap();
+    let (mut publisher, hub) = Builder::new().history_events(1000).spawn().unwrap();
     let _stuck = hub.watch("k").unwrap();
     std::mem::forget(hub.watch("k").unwrap());
     let panicking = hub.clone();
@@ -492,7 +495,11 @@ fn clean_dropped_watcher_is_unregistered_at_once() {
 
 #[test]
 fn clean_every_watcher_is_drained_and_told_the_reason_at_shutdown() {
-    let (mut publisher, hub) = Builder::new().history(100).queue(2).spawn().unwrap();
+    let (mut publisher, hub) = Builder::new()
+        .history_events(100)
+        .queue_capacity(2)
+        .spawn()
+        .unwrap();
     let mut live = hub.watch("k").unwrap();
     let mut behind = hub.watch("k").unwrap();
     for _ in 0..50 {
@@ -525,7 +532,7 @@ fn clean_overflow_that_cancels_ends_the_watcher_once() {
     }
     let stats = hub.stats();
     assert_eq!((stats.cancelled, stats.watchers.total), (1, 0));
-    assert_eq!(watcher.end(), Some(EndReason::Overflow));
+    assert_eq!(watcher.end_reason(), Some(EndReason::Overflow));
     let items: Vec<_> = watcher.iter().collect();
     assert_eq!(items.len(), 3);
     assert_eq!(

@@ -100,8 +100,8 @@ fn lag_and_rest(watcher: &mut Watcher) -> (Lagged, Vec<Revision>) {
 #[test]
 fn resumable_replay_starts_before_the_engine_did() {
     let store = Store::of((1..=100).filter(|revision| revision % 7 != 0));
-    let builder = Builder::new().revision(100).replay(store.clone());
-    let (mut publisher, hub) = builder.history(20).spawn().unwrap();
+    let builder = Builder::new().start_revision(100).replay(store.clone());
+    let (mut publisher, hub) = builder.history_events(20).spawn().unwrap();
     let mut log = Log::default();
     log.transactions.clone_from(&store.log.lock().unwrap());
     let selectors = [
@@ -136,7 +136,10 @@ fn resumable_replay_starts_before_the_engine_did() {
 #[test]
 fn resumable_replay_works_without_a_history_in_memory() {
     let store = Store::of(1..=30);
-    let builder = Builder::new().history(0).revision(30).replay(store.clone());
+    let builder = Builder::new()
+        .history_events(0)
+        .start_revision(30)
+        .replay(store.clone());
     let (mut publisher, hub, _dispatcher) = inline_engine(builder);
     let mut watcher = hub.watch_with("k", from(25).capacity(2)).unwrap();
     for revision in 31..=40 {
@@ -152,7 +155,7 @@ fn resumable_replay_works_without_a_history_in_memory() {
 fn resumable_start_is_refused_only_when_the_store_has_forgotten_it_too() {
     let mut store = Store::of(1..=50);
     store.oldest = 20;
-    let builder = Builder::new().revision(50).replay(store);
+    let builder = Builder::new().start_revision(50).replay(store);
     let (_publisher, hub, _dispatcher) = inline_engine(builder);
     let refused = WatchError::Compacted {
         requested: 19,
@@ -184,10 +187,10 @@ fn reliable_lag_is_reported_when_the_store_forgets_between_two_reads() {
     }
     let mut store = Store::of(1..=50);
     store.oldest = 49;
-    let builder = Builder::new().revision(50).replay(Forgetful(store));
+    let builder = Builder::new().start_revision(50).replay(Forgetful(store));
     let (_publisher, hub, _dispatcher) = inline_engine(builder);
     let mut watcher = hub.watch_with(Selector::all(), from(1)).unwrap();
-    let lag = Lagged { from: 1, to: 48 };
+    let lag = Lagged { first: 1, last: 48 };
     assert_eq!(lag_and_rest(&mut watcher), (lag, vec![49, 49, 50, 50]));
 }
 
@@ -201,11 +204,11 @@ fn reliable_lag_is_reported_when_the_store_fails_or_answers_wrongly() {
     ] {
         let mut store = Store::of(1..=50);
         store.broken = broken;
-        let builder = Builder::new().revision(50).replay(store.clone());
+        let builder = Builder::new().start_revision(50).replay(store.clone());
         let (mut publisher, hub, _dispatcher) = inline_engine(builder);
         let mut watcher = hub.watch_with("k", from(1)).unwrap();
         publisher.publish_many([store.commit(52)]).unwrap();
-        let lag = Lagged { from: 1, to: 50 };
+        let lag = Lagged { first: 1, last: 50 };
         assert_eq!(lag_and_rest(&mut watcher), (lag, vec![52, 52]));
         assert_eq!(hub.stats().lagged, 1);
     }

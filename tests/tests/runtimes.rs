@@ -60,7 +60,8 @@ async fn publish_mixed<P: Publish>(mut publisher: P, transactions: u64) -> Log {
 async fn every_promise_holds_with_a_long_and_a_short_history<Rt: Runtime>() {
     // One history holds everything. The other is so short that there are lags.
     for history in [100_000, 64] {
-        let (publisher, hub) = running::<Rt>(Builder::new().history(history).ingress(16));
+        let (publisher, hub) =
+            running::<Rt>(Builder::new().history_events(history).ingress_capacity(16));
         let selectors = [
             (NaiveSelector::All, 4),
             (NaiveSelector::Prefix(b"k".to_vec()), 256),
@@ -104,7 +105,8 @@ async fn every_promise_holds_with_a_long_and_a_short_history<Rt: Runtime>() {
 
 async fn reliable_lag_comes_in_order_when_the_history_is_short<Rt: Runtime>() {
     for way in WAYS {
-        let (mut publisher, hub, _dispatcher) = inline_engine::<Rt>(Builder::new().history(4));
+        let (mut publisher, hub, _dispatcher) =
+            inline_engine::<Rt>(Builder::new().history_events(4));
         let mut stream = watch::<Rt>(&hub, WatchOptions::new().capacity(2));
         for _ in 0..10 {
             publisher.publish(put("k")).await.expect("it runs");
@@ -114,7 +116,7 @@ async fn reliable_lag_comes_in_order_when_the_history_is_short<Rt: Runtime>() {
             got.extend(revisions(&mut stream, way).await.expect("the queue"));
         }
         let lagged = revisions(&mut stream, way).await;
-        assert_eq!(lagged, Err(RecvError::Lagged(Lagged { from: 3, to: 6 })));
+        assert_eq!(lagged, Err(RecvError::Lagged(Lagged { first: 3, last: 6 })));
         while got.len() < 6 {
             got.extend(revisions(&mut stream, way).await.expect("the history"));
         }
@@ -242,7 +244,8 @@ async fn reliable_nothing_is_lost_when_a_watcher_moves_between_thread_and_task<R
 
 async fn reliable_publish_waits_when_the_ingress_is_full<Rt: Runtime>() {
     for inline in [true, false] {
-        let (mut publisher, hub) = running::<Rt>(Builder::new().ingress(1).inline(inline));
+        let (mut publisher, hub) =
+            running::<Rt>(Builder::new().ingress_capacity(1).inline_dispatch(inline));
         let mut stream = watch::<Rt>(&hub, WatchOptions::new().capacity(16));
         let publishing = Rt::spawn(async move {
             for revision in 1..=3000 {
@@ -263,7 +266,7 @@ async fn reliable_publish_waits_when_the_ingress_is_full<Rt: Runtime>() {
 }
 
 async fn clean_shutdown_returns_when_everything_is_dispatched<Rt: Runtime>() {
-    let (mut publisher, hub) = running::<Rt>(Builder::new().inline(false));
+    let (mut publisher, hub) = running::<Rt>(Builder::new().inline_dispatch(false));
     let mut stream = watch::<Rt>(&hub, WatchOptions::new().capacity(8));
     for _ in 0..500 {
         publisher.publish(put("k")).await.expect("it runs");

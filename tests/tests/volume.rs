@@ -15,7 +15,7 @@ use kvwatch_tests::{CountingWaker, HANG, Rng, eventually, inline_engine, join_in
 fn reliable_a_million_events_are_delivered_or_inside_a_lag() {
     const EVENTS: u64 = 1_000_000;
     const HALF: u64 = EVENTS / 2;
-    let (mut publisher, hub) = Builder::new().history(8192).spawn().unwrap();
+    let (mut publisher, hub) = Builder::new().history_events(8192).spawn().unwrap();
     let keys = ["app/a", "app/b", "other"];
     let watch = |name: &'static str, selector: NaiveSelector, options| {
         let watcher = hub.watch_with(selector.to_selector(), options).unwrap();
@@ -73,7 +73,11 @@ fn reliable_a_million_events_are_delivered_or_inside_a_lag() {
         let trace = join_in_time(thread);
         assert_kept(&log, &trace, Complete::UpTo(EVENTS));
         assert_eq!(trace.end(), Some(EndReason::ShutDown));
-        let missed: u64 = trace.lags().iter().map(|lag| lag.to - lag.from + 1).sum();
+        let missed: u64 = trace
+            .lags()
+            .iter()
+            .map(|lag| lag.last - lag.first + 1)
+            .sum();
         println!(
             "{}: {} events, {} lags over {missed} revisions",
             trace.name,

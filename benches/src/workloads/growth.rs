@@ -21,7 +21,7 @@ pub(super) fn groups(scale: Scale) -> Vec<Group> {
 
 fn group(scale: Scale, kind: WatchKind, kind_name: &str, plot: &'static str) -> Group {
     let label = |peer: &str, count| format!("{peer}, {}", abbreviate(count));
-    let counts: Vec<usize> = scale.max_watchers(&COUNTS).collect();
+    let counts: Vec<usize> = scale.watchers(&COUNTS).collect();
     let mut group = Group::new("growth", &job(scale, kind, 0), &[]);
     for &count in &counts {
         for peer in [OURS, D_ENGINE] {

@@ -15,7 +15,7 @@ const LINEAR_PEERS_KEYS: usize = 1000;
 pub(super) fn groups(scale: Scale) -> Vec<Group> {
     let counts = GOALS.map(|goal| goal.0);
     scale
-        .max_watchers(&counts)
+        .watchers(&counts)
         .zip(GOALS)
         .map(|(watchers, (_, factor))| {
             let job = |events, warm_up| {

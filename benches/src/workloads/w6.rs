@@ -11,7 +11,7 @@ const COUNTS: [usize; 3] = [1000, 100_000, 1_000_000];
 pub(super) fn groups(scale: Scale) -> Vec<Group> {
     let peers = [OURS, D_ENGINE];
     let mut groups: Vec<Group> = scale
-        .max_watchers(&COUNTS)
+        .watchers(&COUNTS)
         .map(|prefixes| {
             let job = Job::Lookup {
                 prefixes,

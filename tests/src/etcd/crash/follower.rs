@@ -141,7 +141,9 @@ impl Follower {
         while responses > 0 && !self.is_done() && self.may_receive() {
             responses -= 1;
             if self.manner == Manner::Slow && self.rng.next_below(8) == 0 {
-                self.world.wait_for_more(100 + self.rng.next_below(1500)).await;
+                self.world
+                    .wait_for_more(100 + self.rng.next_below(1500))
+                    .await;
             }
             if self.rng.next_below(50) == 0 {
                 stream.progress();
@@ -234,7 +236,7 @@ impl Watched {
 
     fn new(request: WatchCreateRequest, trace: Trace) -> Self {
         Self {
-            synced: trace.asked.map(|start| start - 1),
+            synced: trace.requested_start.map(|start| start - 1),
             request,
             trace,
             created: false,
@@ -335,10 +337,10 @@ fn trace(
     }
 }
 
-fn want(rng: &mut Rng) -> Want {
+fn selector(rng: &mut Rng) -> NaiveSelector {
     match rng.next_below(6) {
-        0 | 1 => Want::Exact(key(rng).into()),
-        2 => Want::Prefix(format!("k{}/", rng.next_below(PREFIXES)).into()),
+        0 | 1 => NaiveSelector::Exact(key(rng).into()),
+        2 => NaiveSelector::Prefix(format!("k{}/", rng.next_below(PREFIXES)).into()),
         3 => {
             let (a, b) = (key(rng), key(rng));
             let end = format!("{}\0", a.clone().max(b.clone()));
@@ -350,10 +352,10 @@ fn want(rng: &mut Rng) -> Want {
 }
 
 /// The selector as a request.
-fn keys(want: &Want) -> WatchCreateRequest {
-    let (key, range_end) = match want.clone() {
-        Want::Exact(key) => (key, Vec::new()),
-        Want::Prefix(prefix) => {
+fn keys(selector: &NaiveSelector) -> WatchCreateRequest {
+    let (key, range_end) = match selector.clone() {
+        NaiveSelector::Exact(key) => (key, Vec::new()),
+        NaiveSelector::Prefix(prefix) => {
             let mut end = prefix.clone();
             *end.last_mut().expect("no prefix here is empty") += 1;
             (prefix, end)
