@@ -19,9 +19,12 @@ help: ## list these commands
 quickstart: ## the main job: a small store on redb, watched in every way
 	$(CARGO) run --release --example quickstart
 
+# Ends a test that hangs, by its name.
+LIMITED := --config 'target."cfg(all())".runner = "tests/limit.sh"'
+
 .PHONY: test
 test: packages python rust-client models ## every test; installs the Debian packages they need if they are missing
-	$(CARGO) test --workspace --all-features --no-fail-fast
+	$(CARGO) test $(LIMITED) --workspace --all-features --no-fail-fast
 
 # Does nothing where everything is there. Elsewhere it says what it installs.
 .PHONY: packages
@@ -58,9 +61,9 @@ proto: ## write the generated code of the etcd services anew, from etcd/proto
 .PHONY: models
 models: ## the engine under loom (every schedule of its parts) and shuttle (random schedules of all)
 	RUSTFLAGS="--cfg kvwatch_loom" CARGO_TARGET_DIR=target/loom CARGO_PROFILE_RELEASE_LTO=off \
-	  $(CARGO) test --release -p kvwatch-core --lib models -- --nocapture
+	  $(CARGO) test $(LIMITED) --release -p kvwatch-core --lib models -- --nocapture
 	RUSTFLAGS="--cfg kvwatch_shuttle" CARGO_TARGET_DIR=target/shuttle CARGO_PROFILE_RELEASE_LTO=off \
-	  $(CARGO) test --release -p kvwatch-core --lib models
+	  $(CARGO) test $(LIMITED) --release -p kvwatch-core --lib models
 
 # Debian's LLVM reads what Rust's writes as long as their formats agree.
 LLVM := 19

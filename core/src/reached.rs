@@ -12,7 +12,7 @@ use crate::error::WaitError;
 use crate::sync::wait::{Waiter, park_until};
 
 /// Completes when everything up to a revision has been dispatched: from
-/// [`Hub::reached`](crate::Hub::reached).
+/// [`Hub::wait_for_async`](crate::Hub::wait_for_async).
 ///
 /// Cancel safe: dropping it ends the wait and nothing else. It may be polled on any executor.
 ///

@@ -21,7 +21,7 @@ use crate::thread_waker::{block_until, deadline_after};
 /// - *If the driver is slow, or does not run:* readers see an older state, and
 ///   [`wait_for`](Self::wait_for) waits.
 /// - *If the driver has ended, or was dropped:* the last state stays readable.
-///   [`ended`](Self::ended) returns the reason, and a wait for a later revision returns
+///   [`end_reason`](Self::end_reason) returns the reason, and a wait for a later revision returns
 ///   [`MirrorWaitError::Closed`].
 ///
 /// ```
