@@ -1,4 +1,4 @@
-//! The ways to drive a peer. Each job opens a fresh instance, measures once, and returns its
+//! The ways to drive a peer. Each job starts a fresh instance, measures once, and returns its
 //! readings in the order that its documentation states.
 
 mod churn;

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use crate::events::Event;
 
-/// The environment in which a peer is opened.
+/// The environment in which a peer is started.
 #[derive(Debug)]
 pub struct Setup {
     /// A runtime with two workers, for the peer's own tasks and for receivers that are tasks.
@@ -50,7 +50,7 @@ pub trait Peer: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// Starts a fresh instance. Dropping all of its ends stops it.
-    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub);
+    fn start(&self, setup: &Setup) -> (Self::Input, Self::Hub);
 
     /// Divides the usual number of events, for a peer that is too slow for it.
     fn event_divisor(&self) -> usize {

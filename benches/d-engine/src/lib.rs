@@ -52,7 +52,7 @@ impl Peer for DEngine {
         names::D_ENGINE
     }
 
-    fn open(&self, setup: &Setup) -> (Sender, Registry) {
+    fn start(&self, setup: &Setup) -> (Sender, Registry) {
         let (events, received) = broadcast::channel(setup.capacity);
         let (unregister, unregistered) = mpsc::unbounded_channel();
         let registry = Arc::new(WatchRegistry::new(setup.capacity, unregister));

@@ -24,7 +24,7 @@ const EVENTS_PER_PERIOD: usize = 128;
 
 impl Churn {
     pub(super) fn run<P: Peer>(&self, peer: &P, setup: &Setup) -> Vec<f64> {
-        let (input, hub) = peer.open(setup);
+        let (input, hub) = peer.start(setup);
         let keys = events::random(KEYS).map(events::key);
         let watches: Vec<Watch> = keys
             .take(self.registrations / peer.event_divisor())

@@ -28,7 +28,7 @@ pub(crate) struct FanOut {
 
 impl FanOut {
     pub(super) fn run<P: Peer>(&self, peer: &P, setup: &Setup) -> Vec<f64> {
-        let (mut input, hub) = peer.open(setup);
+        let (mut input, hub) = peer.start(setup);
         let outputs: Vec<P::Output> = (0..self.watchers)
             .map(|_| hub.watch(WatchKind::Exact.watch(0)))
             .collect();

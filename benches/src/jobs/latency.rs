@@ -29,7 +29,7 @@ fn micros(duration: Duration) -> f64 {
 
 impl Latency {
     pub(super) fn run<P: Peer>(&self, peer: &P, setup: &Setup) -> Vec<f64> {
-        let (mut input, hub) = peer.open(setup);
+        let (mut input, hub) = peer.start(setup);
         let last = self.events as u64;
         let progress = Arc::new(Progress::new(self.watchers, last));
         let base = Instant::now();

@@ -26,7 +26,7 @@ impl ManyKeys {
         let count = self.events / peer.event_divisor();
         let warm_up = if self.warm_up { warm_up(peer) } else { 0 };
         let last = (warm_up + count) as u64;
-        let (mut input, hub) = peer.open(setup);
+        let (mut input, hub) = peer.start(setup);
         let mut outputs: Vec<P::Output> = (0..self.watchers)
             .map(|number| hub.watch(self.kind.watch(number)))
             .collect();

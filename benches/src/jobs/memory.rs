@@ -32,7 +32,7 @@ impl Memory {
             runtime: runtime.handle().clone(),
             capacity: CAPACITY,
         };
-        let (mut input, hub) = peer.open(&setup);
+        let (mut input, hub) = peer.start(&setup);
         let mut outputs = Vec::with_capacity(self.watchers);
         let before = resident_bytes();
         for number in 0..self.watchers {

@@ -64,7 +64,7 @@ const PAUSE: Duration = Duration::from_micros(20);
 
 impl Publish {
     pub(super) fn run<P: Peer>(&self, peer: &P, setup: &Setup) -> Vec<f64> {
-        let (mut input, hub) = peer.open(setup);
+        let (mut input, hub) = peer.start(setup);
         let idle_watchers: Vec<P::Output> = (0..self.idle_watchers)
             .map(|number| hub.watch(self.kind.watch(number)))
             .collect();

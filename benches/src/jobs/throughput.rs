@@ -35,7 +35,7 @@ impl Throughput {
     pub(super) fn run<P: Peer>(&self, peer: &P, setup: &Setup) -> Vec<f64> {
         let count = self.events / peer.event_divisor();
         let warm_up = warm_up(peer).next_multiple_of(self.chunk);
-        let (mut input, hub) = peer.open(setup);
+        let (mut input, hub) = peer.start(setup);
         let output = hub.watch(WatchKind::Exact.watch(0));
         let key = events::key(0);
         let make = |seq| Event::new(seq, Bytes::copy_from_slice(&key));

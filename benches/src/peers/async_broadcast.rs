@@ -26,7 +26,7 @@ impl Peer for AsyncBroadcast {
         names::ASYNC_BROADCAST
     }
 
-    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+    fn start(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
         let (sender, receiver) = async_broadcast::broadcast(setup.capacity);
         (sender, receiver.deactivate())
     }

@@ -77,7 +77,7 @@ impl<T: Message> Peer for Broadcast<T> {
         T::NAME
     }
 
-    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+    fn start(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
         let (sender, _) = broadcast::channel(setup.capacity);
         (sender.clone(), sender)
     }

@@ -64,7 +64,7 @@ impl Peer for Kvwatch {
         self.name
     }
 
-    fn open(&self, _setup: &Setup) -> (Publisher, kvwatch::Hub) {
+    fn start(&self, _setup: &Setup) -> (Publisher, kvwatch::Hub) {
         self.builder().spawn().expect("the defaults are valid")
     }
 

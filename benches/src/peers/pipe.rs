@@ -34,7 +34,7 @@ impl Peer for Pipe {
         names::PIPE
     }
 
-    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+    fn start(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
         let (sender, events) = crossbeam_channel::bounded::<Event>(setup.capacity);
         let (segments, receiver) = flume::bounded(setup.capacity);
         // The thread ends when the sender is dropped.

@@ -41,7 +41,7 @@ impl Peer for Rtrb {
         names::RTRB
     }
 
-    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+    fn start(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
         let (sender, receiver) = rtrb::RingBuffer::new(setup.capacity);
         (sender, Single::new(receiver))
     }
@@ -76,7 +76,7 @@ impl Peer for Crossbeam {
         names::CROSSBEAM
     }
 
-    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+    fn start(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
         let (sender, receiver) = crossbeam_channel::bounded(setup.capacity);
         (sender, Single::new(receiver))
     }
@@ -115,7 +115,7 @@ impl Peer for Flume {
         names::FLUME
     }
 
-    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+    fn start(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
         let (sender, receiver) = flume::bounded(setup.capacity);
         (sender, Single::new(receiver))
     }
@@ -157,7 +157,7 @@ impl Peer for TokioMpsc {
         names::TOKIO_MPSC
     }
 
-    fn open(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
+    fn start(&self, setup: &Setup) -> (Self::Input, Self::Hub) {
         let (sender, receiver) = mpsc::channel(setup.capacity);
         (sender, Single::new(receiver))
     }

@@ -34,7 +34,7 @@ impl Peer for Sled {
         names::SLED
     }
 
-    fn open(&self, _setup: &Setup) -> (Db, Db) {
+    fn start(&self, _setup: &Setup) -> (Db, Db) {
         let config = Config::new().temporary(true).flush_every_ms(None);
         let db = config.open().expect("a temporary store opens");
         (db.clone(), db)
