@@ -5,10 +5,10 @@
 //! ```
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kvwatch::{EventRef, PrevValue};
 use prost::encoding::{self, WireType, encoded_len_varint, int64, key_len};
 
 use crate::wire::mvccpb::{Event, KeyValue, event::EventType};
-use kvwatch::{EventRef, PrevValue};
 
 /// The bytes of a record after its value.
 const TRAILER: usize = 4 * 8;

@@ -23,10 +23,10 @@ use crate::wire::mvccpb::Event;
 ///
 /// The store publishes everything that [`write`](Self::write) changes to its hub, after the change
 /// is durable and readable, under the store's own revisions. An empty store is at revision 1
-/// ([`Builder::start_revision`](kvwatch::Builder::start_revision)), its first change has revision 2, and no
-/// revision is skipped. A store that keeps a log of its changes should give it to the hub with
-/// [`Builder::replay`](kvwatch::Builder::replay): then watches can start at any revision that is
-/// not compacted.
+/// ([`Builder::start_revision`](kvwatch::Builder::start_revision)), its first change has revision
+/// 2, and no revision is skipped. A store that keeps a log of its changes should give it to the hub
+/// with [`Builder::replay`](kvwatch::Builder::replay): then watches can start at any revision that
+/// is not compacted.
 ///
 /// tonic polls the returned futures, on the server's runtime. When a client cancels a call, its
 /// future is dropped; the operation may run all the same.

@@ -35,8 +35,8 @@ pub struct Args {
     #[arg(long, value_name = "EVENTS", default_value_t = 65_536)]
     pub history: usize,
     /// Threads that serve clients, besides the one that writes. Default: one for each core. With a
-    /// single thread an event is not handed from thread to thread, so a lone event arrives sooner, but
-    /// fewer events reach many watches.
+    /// single thread an event is not handed from thread to thread, so a lone event arrives sooner,
+    /// but fewer events reach many watches.
     #[arg(long, value_name = "THREADS")]
     pub threads: Option<NonZeroUsize>,
 }

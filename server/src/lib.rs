@@ -1,8 +1,8 @@
 //! A single-node server for etcd's clients, on a redb file.
 //!
-//! The program is `kvwatch-server`: `cargo install kvwatch-server`, then
-//! `kvwatch-server --data DIR`; `--help` lists its options. This library is what the program is made
-//! of, for tests and for programs that serve the same store in their own process:
+//! The program is `kvwatch-server`: `cargo install kvwatch-server`, then `kvwatch-server --data
+//! DIR`; `--help` lists its options. This library is what the program is made of, for tests and for
+//! programs that serve the same store in their own process:
 //!
 //! - [`Store`] keeps every version of every key until it is compacted, and leases. Writes that wait
 //!   at the same time share one durable commit: to a journal, and to redb when the journal is full.

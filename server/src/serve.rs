@@ -74,11 +74,12 @@ async fn serve_until_signal(args: Args) -> Result<(), AnyError> {
 
 /// Serves until `stop` is ready. Calls `listening` with the address once clients can connect.
 ///
-/// On `stop` the store commits everything it accepted, and watch streams end after their last events.
-/// Streams that are still open after two seconds are cut off.
+/// On `stop` the store commits everything it accepted, and watch streams end after their last
+/// events. Streams that are still open after two seconds are cut off.
 ///
 /// # Errors
-/// If the store or a certificate cannot be read, the address cannot be listened on, or serving fails.
+/// If the store or a certificate cannot be read, the address cannot be listened on, or serving
+/// fails.
 pub async fn serve(
     args: Args,
     listening: impl FnOnce(SocketAddr),

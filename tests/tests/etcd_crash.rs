@@ -1,5 +1,5 @@
-//! kill -9 under load: no answered write is lost, and no watch breaks a promise. `make crashes` kills
-//! the server fifty times.
+//! kill -9 under load: no answered write is lost, and no watch breaks a promise. `make crashes`
+//! kills the server fifty times.
 
 use kvwatch_tests::etcd::{ServerProcess, crash};
 

@@ -1,5 +1,5 @@
-//! Two thousand watch streams of the server, a million events, and clients that do not read. No client
-//! misses an event, and unread events do not pile up in the server.
+//! Two thousand watch streams of the server, a million events, and clients that do not read. No
+//! client misses an event, and unread events do not pile up in the server.
 
 use kvwatch_tests::etcd::{ServerProcess, crowd};
 

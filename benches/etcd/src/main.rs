@@ -15,8 +15,8 @@
 //! each round the servers alternate, and each is started again for each workload. A figure is the
 //! median of its rounds.
 //!
-//! The client is specific to this load. A general one uses more of the machine than either server, so
-//! that the benchmark would measure the client.
+//! The client is specific to this load. A general one uses more of the machine than either server,
+//! so that the benchmark would measure the client.
 
 mod client;
 mod report;
@@ -46,7 +46,8 @@ struct Args {
     /// The number of rounds, of which the median is taken
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// The folder for the table (Markdown, JSON) and, during the run, for the servers' files on disk
+    /// The folder for the table (Markdown, JSON) and, during the run, for the servers' files on
+    /// disk
     #[arg(long, default_value = "target/bench-etcd")]
     out: PathBuf,
     /// The program kvwatch-server. Default: the one in this program's folder

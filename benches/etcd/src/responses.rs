@@ -1,5 +1,5 @@
-//! Counts the events of watch responses without decoding them: decoding an event takes a client longer
-//! than sending it takes a server.
+//! Counts the events of watch responses without decoding them: decoding an event takes a client
+//! longer than sending it takes a server.
 
 use crate::AnyError;
 

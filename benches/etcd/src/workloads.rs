@@ -280,8 +280,8 @@ async fn fan_out(
     Ok((due * streams as u64) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Runs the client on this thread only: waking other threads would make up a good part of the measured
-/// time.
+/// Runs the client on this thread only: waking other threads would make up a good part of the
+/// measured time.
 fn on_one_thread<T>(client: impl Future<Output = Result<T, AnyError>>) -> Result<T, AnyError> {
     task::block_in_place(|| {
         let runtime = runtime::Builder::new_current_thread()

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
+use kvwatch::Revision;
+
 use crate::error::{Fault, RequestError};
 use crate::header;
 use crate::keys::KeyRange;
@@ -10,7 +12,6 @@ use crate::transaction::ReadTransaction;
 use crate::wire::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::wire::etcdserverpb::{RangeRequest, RangeResponse};
 use crate::wire::mvccpb::KeyValue;
-use kvwatch::Revision;
 
 /// Reads a range. `last` is the last revision, and the one to read if the request names none.
 pub(crate) fn range(

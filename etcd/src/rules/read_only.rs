@@ -10,8 +10,8 @@ use crate::keys::KeyRange;
 use crate::transaction::{ReadTransaction, WriteTransaction};
 use crate::wire::mvccpb::KeyValue;
 
-/// A view in the role of a write transaction, for transactions of the API that only read: they share
-/// the code of those that write.
+/// A view in the role of a write transaction, for transactions of the API that only read: they
+/// share the code of those that write.
 pub(crate) struct ReadOnly<'a>(pub(crate) &'a dyn ReadTransaction);
 
 impl ReadTransaction for ReadOnly<'_> {

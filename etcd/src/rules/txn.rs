@@ -1,5 +1,5 @@
-//! Transactions: first the conditions, then the checks of the chosen branches, then their operations
-//! in order.
+//! Transactions: first the conditions, then the checks of the chosen branches, then their
+//! operations in order.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -18,7 +18,8 @@ use crate::wire::etcdserverpb::{
 };
 use crate::wire::mvccpb::KeyValue;
 
-/// The branches that run: of a transaction, and of the transactions nested in that branch, in order.
+/// The branches that run: of a transaction, and of the transactions nested in that branch, in
+/// order.
 struct Path {
     succeeded: bool,
     nested: Vec<Path>,
@@ -34,8 +35,8 @@ pub(crate) fn only_reads(request: &TxnRequest) -> bool {
     })
 }
 
-/// Runs a transaction that [`check::txn`](super::check::txn) allowed. All conditions, nested ones too,
-/// see the store as it was before the transaction.
+/// Runs a transaction that [`check::txn`](super::check::txn) allowed. All conditions, nested ones
+/// too, see the store as it was before the transaction.
 pub(crate) fn run(txn: &mut OperationTxn<'_>, request: &TxnRequest) -> Result<TxnResponse, Fault> {
     let path = choose(txn.view(), request)?;
     check(txn, request, &path, &check_put)?;

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
+use kvwatch::Revision;
 
 use crate::error::{Fault, RequestError, StoreError};
 use crate::header;
@@ -11,7 +12,6 @@ use crate::random;
 use crate::transaction::{ReadTransaction, WriteTransaction};
 use crate::wire::etcdserverpb::{DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse};
 use crate::wire::mvccpb::KeyValue;
-use kvwatch::Revision;
 
 /// One operation inside a store's transaction.
 pub(crate) struct OperationTxn<'a> {
@@ -43,8 +43,8 @@ impl<'a> OperationTxn<'a> {
         self.base_revision() + Revision::from(self.changed)
     }
 
-    /// A put outside a transaction. etcd checks the lease before the key here, and after the key in a
-    /// transaction.
+    /// A put outside a transaction. etcd checks the lease before the key here, and after the key in
+    /// a transaction.
     pub(crate) fn put_call(&mut self, request: PutRequest) -> Result<PutResponse, Fault> {
         self.check_lease(request.lease)?;
         self.check_existing(&request)?;

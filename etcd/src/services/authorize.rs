@@ -58,7 +58,8 @@ pub(super) fn authorize_delete(
 }
 
 /// Requires access to the keys of both branches and of the conditions: the branch that runs reveals
-/// the state of the compared keys. Adds the leases that the transaction attaches keys to to `leases`.
+/// the state of the compared keys. Adds the leases that the transaction attaches keys to to
+/// `leases`.
 pub(super) fn authorize_txn(
     caller: &Caller,
     request: &TxnRequest,

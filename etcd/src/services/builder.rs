@@ -45,15 +45,16 @@ impl<S: Store> EtcdBuilder<S> {
         self
     }
 
-    /// Adds a user. Once there is a user, every call but Authenticate needs a token. Default: no users,
-    /// and every client may do everything.
+    /// Adds a user. Once there is a user, every call but Authenticate needs a token. Default: no
+    /// users, and every client may do everything.
     pub fn user(mut self, user: User) -> Self {
         self.users.push(user);
         self
     }
 
-    /// How long a watch that requests progress must be quiet before it is notified. Up to a tenth is
-    /// added at random, so that streams do not all wake at once. At least 1 ms. Default: 10 minutes.
+    /// How long a watch that requests progress must be quiet before it is notified. Up to a tenth
+    /// is added at random, so that streams do not all wake at once. At least 1 ms. Default: 10
+    /// minutes.
     pub fn progress_interval(mut self, interval: Duration) -> Self {
         self.progress_interval = interval.max(Duration::from_millis(1));
         self

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kvwatch::{Hub, Revision};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
@@ -17,7 +18,6 @@ use crate::limits::Limits;
 use crate::rules::{Answer, Operation, Query, Reply};
 use crate::store::Store;
 use crate::wire::etcdserverpb::ResponseHeader;
-use kvwatch::{Hub, Revision};
 
 /// The services of etcd's API over one hub and one store.
 ///
@@ -26,9 +26,9 @@ use kvwatch::{Hub, Revision};
 /// future and every watch stream as a stream.
 ///
 /// - *If a client is slow:* HTTP/2 flow control pauses its stream. Events that wait for it are
-///   bounded by [`Limits::waiting_bytes`]. When the client reads again, its watches read on from the
-///   history and then from the store's log; a watch whose revisions are compacted is cancelled with
-///   the compacted revision. Other connections are not delayed.
+///   bounded by [`Limits::waiting_bytes`]. When the client reads again, its watches read on from
+///   the history and then from the store's log; a watch whose revisions are compacted is cancelled
+///   with the compacted revision. Other connections are not delayed.
 /// - *If a client is dropped:* when its connection closes, all its streams and watches are freed. A
 ///   peer that disappears without closing its connection is noticed by the transport only: set
 ///   `http2_keepalive_interval` on tonic's server.

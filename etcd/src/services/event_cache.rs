@@ -27,8 +27,8 @@ const MIN_WATCHES: usize = 3;
 /// The encoded events of a server.
 pub(crate) struct EventCache {
     classes: Mutex<Classes>,
-    /// A class uses the log at its number modulo [`LOGS`], and takes the log over from another class
-    /// that used it before.
+    /// A class uses the log at its number modulo [`LOGS`], and takes the log over from another
+    /// class that used it before.
     logs: [Mutex<EncodedLog>; LOGS],
 }
 

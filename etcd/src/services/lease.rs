@@ -115,8 +115,8 @@ impl<S: Store> Lease for Etcd<S> {
     }
 }
 
-/// The responses of one stream of keep-alives. Each request is answered before the next is read, and
-/// the stream ends when the client closes its side.
+/// The responses of one stream of keep-alives. Each request is answered before the next is read,
+/// and the stream ends when the client closes its side.
 ///
 /// A client that does not read its responses pauses only its own stream.
 pub struct KeepAlive<S> {

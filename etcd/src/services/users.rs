@@ -55,8 +55,8 @@ impl User {
         }
     }
 
-    /// Allows access to a range of keys. A call needs one such range that covers all of its keys; two
-    /// adjacent ranges do not add up.
+    /// Allows access to a range of keys. A call needs one such range that covers all of its keys;
+    /// two adjacent ranges do not add up.
     pub fn allow(mut self, access: Access, keys: KeyRange) -> Self {
         self.grants.push((access, keys));
         self

@@ -6,8 +6,8 @@ use prost::Message;
 use tonic::codec::BufferSettings;
 use tonic_prost::{ProstDecoder, ProstEncoder};
 
-/// Bytes that a call's buffers hold before its first message. tonic's default of 8 KiB each way would
-/// make up most of an idle watch stream's memory.
+/// Bytes that a call's buffers hold before its first message. tonic's default of 8 KiB each way
+/// would make up most of an idle watch stream's memory.
 const BUFFER: usize = 256;
 
 /// Bytes that are encoded before they are handed to the connection.

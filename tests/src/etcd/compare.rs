@@ -185,8 +185,8 @@ impl Side {
         self.read_until(|seen| seen.control.len() == 1).await;
     }
 
-    /// Waits until everything written before has arrived, except for the events that watches from the
-    /// past read separately.
+    /// Waits until everything written before has arrived, except for the events that watches from
+    /// the past read separately.
     async fn fence(&mut self) {
         let fences = self.seen.fences;
         self.client.put(FENCE_KEY, "").await.expect("a put");
@@ -365,8 +365,8 @@ fn show<T: Debug>(
     }
 }
 
-/// Replaces the ids of the server that answered, unless they are 0 as in nested answers. Returns the
-/// revision.
+/// Replaces the ids of the server that answered, unless they are 0 as in nested answers. Returns
+/// the revision.
 fn anonymous(header: &mut Option<ResponseHeader>) -> Option<i64> {
     let header = header.as_mut()?;
     let ResponseHeader {

@@ -1,5 +1,5 @@
-//! Writers, compactions and all kinds of watches against a server that is killed, and a check of what
-//! they received.
+//! Writers, compactions and all kinds of watches against a server that is killed, and a check of
+//! what they received.
 //!
 //! ```text
 //!   writers   ─▶ ┌────────┐ ─▶ the witness: every event     ─▶ history, matched with the writes
@@ -8,10 +8,10 @@
 //!                  kill -9
 //! ```
 //!
-//! In the end, every answered write is in the history, under the revision of its answer and with the
-//! right effect. No revision is used twice, and each is explained by a write. The store still holds
-//! its past states. Each watch, over all its streams, received what the promises require, up to the
-//! last revision.
+//! In the end, every answered write is in the history, under the revision of its answer and with
+//! the right effect. No revision is used twice, and each is explained by a write. The store still
+//! holds its past states. Each watch, over all its streams, received what the promises require, up
+//! to the last revision.
 
 mod follower;
 mod history;

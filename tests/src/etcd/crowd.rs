@@ -1,7 +1,7 @@
 //! Thousands of watch streams, and clients among them that do not read.
 //!
-//! The same writes run twice: with readers only, and with clients beside them that do not read. Every
-//! stream is checked, including those that did not read, once they do.
+//! The same writes run twice: with readers only, and with clients beside them that do not read.
+//! Every stream is checked, including those that did not read, once they do.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,8 +25,8 @@ use crate::selector::NaiveSelector;
 const READERS: usize = 2000;
 const CONNECTIONS: usize = 20;
 
-/// The number of clients that do not read, each on a connection of its own, and the watches of each. If
-/// all their events waited in memory, these would take half a gigabyte.
+/// The number of clients that do not read, each on a connection of its own, and the watches of
+/// each. If all their events waited in memory, these would take half a gigabyte.
 const SILENT: usize = 20;
 const WATCHES: i64 = 100;
 
@@ -210,7 +210,8 @@ async fn open_stream(client: &Client, key: &str, watches: i64) -> WatchStream {
     stream
 }
 
-/// Reads until each watch has the last revision, checks the watches, and returns the number of events.
+/// Reads until each watch has the last revision, checks the watches, and returns the number of
+/// events.
 async fn read(mut stream: WatchStream, log: Arc<Log>, key: String, watches: i64) -> usize {
     let last = log.last();
     let mut traces: BTreeMap<i64, Trace> = (1..=watches)

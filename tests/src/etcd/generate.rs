@@ -100,7 +100,8 @@ impl Generator {
         }
     }
 
-    /// The first call of some sequences: a compaction, which must not happen while there are watches.
+    /// The first call of some sequences: a compaction, which must not happen while there are
+    /// watches.
     pub fn first(&mut self) -> Option<Step> {
         if !self.one_in(4) {
             return None;

@@ -68,8 +68,8 @@ impl ReadyQueue {
         if registered.is_some_and(|registered| registered.will_wake(task)) {
             return None;
         }
-        // Wakers are neither cloned nor dropped under the lock. A watch may be queued while the lock
-        // is released, so check again after registering.
+        // Wakers are neither cloned nor dropped under the lock. A watch may be queued while the
+        // lock is released, so check again after registering.
         drop(state);
         let task = task.clone();
         let mut state = self.shared.state();

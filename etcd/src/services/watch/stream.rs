@@ -8,8 +8,8 @@
 //!                 └ progress   the current round of progress notifications
 //! ```
 //!
-//! tonic does not poll a stream whose client does not read. Its requests wait in the connection, and
-//! its events in the watchers' queues, which are bounded.
+//! tonic does not poll a stream whose client does not read. Its requests wait in the connection,
+//! and its events in the watchers' queues, which are bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;

@@ -102,7 +102,8 @@ impl Follower {
         }
     }
 
-    /// Follows until all watches are over or synced up to the last revision, or the server is silent.
+    /// Follows until all watches are over or synced up to the last revision, or the server is
+    /// silent.
     pub(super) async fn follow(mut self) -> (Vec<Watched>, Figures) {
         while !self.is_done() && self.may_receive() {
             let client = Client::connect(&self.world.address).await;

@@ -112,8 +112,8 @@ impl Write {
                 let previous = client.revision().await?;
                 let request = LeaseRevokeRequest { id: *id };
                 let response = client.lease().lease_revoke(request).await?.into_inner();
-                // The answer does not say whether the lease had keys. If the revision changed, that may
-                // be another client's write, so the write counts as unanswered.
+                // The answer does not say whether the lease had keys. If the revision changed, that
+                // may be another client's write, so the write counts as unanswered.
                 let current = revision(response.header);
                 return match current - previous {
                     0 => Ok(None),
