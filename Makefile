@@ -213,6 +213,15 @@ bench: ## kvwatch beside its peers, one table (W=w3 for one workload); installs 
 	$(CARGO) run --release --manifest-path benches/d-engine/Cargo.toml \
 	  --target-dir target/d-engine -- $(W) --out target/bench
 
+.PHONY: compare
+compare: ## two builds of the benchmarks, in turns (BEFORE=binary AFTER=binary W="w1 w3")
+	benches/compare $(BEFORE) $(or $(AFTER),target/release/bench) $(W)
+
+.PHONY: instructions
+instructions: ## instructions an event under callgrind (BEFORE=binary AFTER=binary); installs valgrind
+	$(MAKE) packages DEBIAN_PACKAGES=valgrind
+	benches/count-instructions $(BEFORE) $(AFTER)
+
 .PHONY: bench-etcd
 bench-etcd: ## kvwatch-server beside a real etcd, one table (W=idle for one workload); five minutes
 	@$(MAKE) -s packages DEBIAN_PACKAGES=etcd-server
