@@ -16,8 +16,8 @@ const LAGGED: Lagged = Lagged { first: 3, last: 7 };
 #[test]
 fn receive_errors_say_what_happened_and_what_to_do() {
     let closed = EndReason::Overflow;
-    let lagged = "events of revisions 3 to 7 are no longer to be had; read the store for what \
-                  they left behind";
+    let lagged = "events of revisions 3 to 7 are no longer available; read the store for their \
+                  result";
     let overflow = "the watcher's queue overflowed and it asked to be cancelled then";
     assert_eq!(RecvError::Lagged(LAGGED).to_string(), lagged);
     assert_eq!(RecvError::Closed(closed).to_string(), overflow);
@@ -79,7 +79,7 @@ fn refusals_say_which_input_is_valid() {
     let late = hub.wait_for(1_000, Duration::ZERO).unwrap_err();
     assert_eq!(late.to_string(), "the revision was not dispatched in time");
     let over = WaitError::Closed(EndReason::ShutDown).to_string();
-    assert!(over.ends_with("any more: the publisher was shut down"));
+    assert!(over.ends_with("never be dispatched: the publisher was shut down"));
     let gone = ReplayError::Compacted { oldest: 9 };
     assert!(gone.to_string().ends_with("replayed is 9") && gone.source().is_none());
     let failed = ReplayError::Failed("disk".into());
@@ -92,7 +92,7 @@ fn closed_errors_name_the_reason() {
     let (publisher, hub) = Builder::new().spawn().unwrap();
     publisher.shutdown(HANG).unwrap();
     let refused = hub.watch("k").unwrap_err().to_string();
-    assert!(refused.ends_with("any more: the publisher was shut down"));
+    assert!(refused.ends_with("the engine has ended: the publisher was shut down"));
 
     let (mut publisher, _hub, dispatcher) = inline_engine(Builder::new());
     drop(dispatcher);
@@ -149,7 +149,7 @@ fn events_show_their_content_in_debug_and_are_equal_by_it() {
 fn handles_show_their_state_in_debug() {
     let builder = Builder::new().queue_capacity(7).thread_name("watch");
     let shown = format!("{builder:?}");
-    assert!(shown.contains("queue: 7") && shown.contains("\"watch\""));
+    assert!(shown.contains("queue_capacity: 7") && shown.contains("\"watch\""));
     let (mut publisher, hub, dispatcher) = inline_engine(builder);
     let mut watcher = hub.watch("k").unwrap();
     publisher.publish(put("k")).unwrap();
