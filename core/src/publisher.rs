@@ -44,7 +44,8 @@ use crate::hub::Hub;
 /// It cannot be cloned, because the events of two publishers would have no order:
 ///
 /// ```compile_fail
-/// let (publisher, _hub) = kvwatch_core::Builder::new().spawn().unwrap();
+/// # use kvwatch_core as kvwatch;
+/// let (publisher, _hub) = kvwatch::Builder::new().spawn().unwrap();
 /// let second = publisher.clone();
 /// ```
 #[must_use = "dropping the publisher shuts the engine down"]
