@@ -18,7 +18,8 @@ use crate::{Change, EndReason, Entries, Hub, PublishError, Publisher, Revision, 
 ///   [`get_mut`](Self::get_mut) do not wait: the first returns the change, the second reports it
 ///   as lost.
 /// - *If I am dropped:* everything published is dispatched, then every watcher ends with
-///   [`EndReason::ShutDown`]. [`shutdown`](Self::shutdown) does the same and can be awaited.
+///   [`EndReason::ShutDown`], or with [`EndReason::PublisherPanicked`] if the thread panics.
+///   [`shutdown`](Self::shutdown) does the same and can be awaited.
 /// - *If the dispatcher has stopped:* publishing fails with
 ///   [`Closed`](crate::PublishErrorKind::Closed). A publish that waits is woken and fails too.
 ///

@@ -13,6 +13,9 @@ use crate::hub::Hub;
 use crate::publisher::Publisher;
 use crate::replay::Replay;
 
+/// The ingress allocates its slots, of some 150 bytes each, when it is built.
+const MAX_INGRESS_CAPACITY: usize = 1 << 20;
+
 /// Sets an engine up. Every capacity is taken exactly as given.
 ///
 /// ```
@@ -86,11 +89,22 @@ impl Builder {
         self
     }
 
-    /// The maximum number of messages, one for each call of the publisher, that wait in the ingress.
-    /// Default: 4096, which is more than a fast publisher sends between two passes of the dispatcher
-    /// (100 µs apart).
+    /// The maximum number of messages, one for each call of the publisher, that wait in the ingress:
+    /// from 1 to 1,048,576. Default: 4096, which is more than a fast publisher sends between two
+    /// passes of the dispatcher (100 µs apart).
     pub fn ingress_capacity(mut self, messages: usize) -> Self {
         self.config.ingress_capacity = messages;
+        self
+    }
+
+    /// The maximum number of bytes that the messages in the ingress hold: keys, values, previous values
+    /// and 32 bytes for each event. Default: 8 MiB.
+    ///
+    /// They are counted in batches of 256 events or 256 KiB, or of one message if it is larger. The
+    /// batch that is being filled is not counted, and the last one may exceed the bound, so that any
+    /// transaction fits into an empty ingress.
+    pub fn ingress_bytes(mut self, bytes: usize) -> Self {
+        self.config.ingress_bytes = bytes;
         self
     }
 
@@ -108,11 +122,17 @@ impl Builder {
     }
 
     /// Whether other threads than the dispatcher's may dispatch. Default: yes. Turn it off for apply
-    /// paths that must only hand events over.
+    /// paths that must only hand events over, and if wakers may block.
+    ///
+    /// While it is on, **matching and wakers run within publish**, and within the receives of other
+    /// watchers. A publish of an event that 10,000 watchers of one key want then takes about a
+    /// millisecond, and a few microseconds while it is off. A waker that blocks also blocks the publish
+    /// that calls it. While it is off, such a waker blocks the dispatcher's thread only: publishing goes
+    /// on until the ingress is full, other watchers still receive what is in their queues, and no lock
+    /// is held. A waker must return promptly in either case.
     ///
     /// If nothing else is going on, a publish dispatches its event on the spot: that halves the time
-    /// to the watcher, and matching and wakers run within the publish. It pays only for single
-    /// events. The events of a stream (each less than 25 µs after the last was dispatched, or for
+    /// to the watcher. It pays only for single events. The events of a stream (each less than 25 µs after the last was dispatched, or for
     /// watchers that are busy) are left to the dispatcher, which then looks every 100 µs, or 200 µs
     /// while receivers dispatch: that takes fewer wakes, and raises the throughput.
     ///
@@ -145,7 +165,8 @@ impl Builder {
     /// and never runs it has an engine without a thread.
     ///
     /// # Errors
-    /// [`ZeroCapacity`](BuildError::ZeroCapacity) and [`Revision`](BuildError::Revision).
+    /// [`ZeroCapacity`](BuildError::ZeroCapacity), [`TooLarge`](BuildError::TooLarge) and
+    /// [`Revision`](BuildError::Revision).
     pub fn build(self) -> Result<(Publisher, Hub, Dispatcher), BuildError> {
         let config = &self.config;
         let capacities = [
@@ -162,6 +183,10 @@ impl Builder {
                 "the ingress' capacity (Builder::ingress_capacity)",
             ),
             (
+                config.ingress_bytes,
+                "the ingress' capacity in bytes (Builder::ingress_bytes)",
+            ),
+            (
                 config.max_watchers,
                 "the limit on watchers (Builder::max_watchers)",
             ),
@@ -170,6 +195,13 @@ impl Builder {
             if value == 0 {
                 return Err(BuildError::ZeroCapacity { what });
             }
+        }
+        if config.ingress_capacity > MAX_INGRESS_CAPACITY {
+            return Err(BuildError::TooLarge {
+                what: "the ingress' capacity (Builder::ingress_capacity)",
+                given: config.ingress_capacity,
+                max: MAX_INGRESS_CAPACITY,
+            });
         }
         if config.start_revision >= MAX_REVISION {
             return Err(BuildError::Revision {
@@ -208,6 +240,7 @@ impl fmt::Debug for Builder {
             .field("queue_capacity", &self.config.queue_capacity)
             .field("queue_bytes", &self.config.queue_bytes)
             .field("ingress_capacity", &self.config.ingress_capacity)
+            .field("ingress_bytes", &self.config.ingress_bytes)
             .field("max_watchers", &self.config.max_watchers)
             .field("start_revision", &self.config.start_revision)
             .field("inline_dispatch", &self.config.inline_dispatch)

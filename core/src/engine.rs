@@ -32,6 +32,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use crate::change::Revision;
+use crate::end::{End, EndReason};
 use crate::engine::config::Config;
 use crate::engine::deferred::Deferred;
 use crate::engine::ingress::Ingress;
@@ -39,7 +40,6 @@ use crate::engine::parker::DispatcherParker;
 use crate::engine::revisions::Revisions;
 use crate::engine::scratch::DispatchState;
 use crate::engine::waiters::RevisionWaiters;
-use crate::error::{End, EndReason};
 use crate::id::WatcherId;
 use crate::log::history::History;
 use crate::registry::Registry;
@@ -51,7 +51,7 @@ use crate::replay::Replay;
 use crate::selector::Selector;
 use crate::stats::{Counter, Counters};
 use crate::sync::wait::Wakes;
-use crate::sync::{self, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, RwLock};
+use crate::sync::{self, AtomicU8, AtomicU64, AtomicUsize, Mutex, RwLock};
 
 /// The shared state of one engine.
 pub(crate) struct Engine {
@@ -78,8 +78,9 @@ pub(crate) struct Engine {
     next_watcher: AtomicU64,
     /// The number of watchers that want previous values.
     prev_wanted: AtomicUsize,
-    /// The publisher is gone, or about to go.
-    closing: AtomicBool,
+    /// The [`End`] that follows once everything published is dispatched: the publisher is gone, or
+    /// about to go.
+    closing: AtomicU8,
     /// An [`End`].
     ended: AtomicU8,
 }
@@ -96,7 +97,11 @@ impl Engine {
         let segment_events = config.segment_events();
         let history = History::new(config.history_events, config.history_bytes, start);
         Self {
-            ingress: Ingress::new(config.ingress_capacity, segment_events),
+            ingress: Ingress::new(
+                config.ingress_capacity,
+                config.ingress_bytes,
+                segment_events,
+            ),
             dispatch: Mutex::new(DispatchState::new(segment_events)),
             history: RwLock::new(history),
             registry: RwLock::new(Registry::new(config.max_watchers)),
@@ -111,7 +116,7 @@ impl Engine {
             revisions: Revisions::new(start),
             next_watcher: AtomicU64::new(0),
             prev_wanted: AtomicUsize::new(0),
-            closing: AtomicBool::new(false),
+            closing: AtomicU8::new(End::NONE.0),
             ended: AtomicU8::new(End::NONE.0),
             config,
         }
@@ -132,16 +137,17 @@ impl Engine {
         }
         let is_published = || self.revisions.published() >= claimed;
         let end = Instant::now() + CLAIM_TIMEOUT;
-        sync::wait_while(|| !is_published() && !self.is_closing() && Instant::now() < end);
+        sync::wait_while(|| !is_published() && self.closing().is_none() && Instant::now() < end);
         is_published()
     }
 
-    pub(crate) fn close_soon(&self) {
-        self.closing.store(true, SeqCst);
+    pub(crate) fn close_soon(&self, reason: EndReason) {
+        self.closing.store(End::of(reason).0, SeqCst);
     }
 
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(SeqCst)
+    /// The reason for which the engine will end, if the publisher is gone.
+    pub(crate) fn closing(&self) -> Option<EndReason> {
+        End(self.closing.load(SeqCst)).reason()
     }
 
     /// The reason for which the engine has ended, if it has.

@@ -1,4 +1,4 @@
-//! Every error, and the reasons for which a watcher ends.
+//! Every error.
 //!
 //! An error names what failed and what would be right. An error that refuses a value hands it back.
 
@@ -9,95 +9,8 @@ use std::io;
 use bytes::Bytes;
 
 use crate::change::{Change, MAX_REVISION, Revision};
-
-/// The reason for which a watcher delivers nothing more. A watcher ends once, and delivers nothing
-/// after its end.
-///
-/// It is as large as a word, so that an event in a `Result` beside it is aligned, and moves fast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[repr(u64)]
-pub enum EndReason {
-    /// It was closed, by [`Watcher::close`](crate::Watcher::close) or a [`Closer`](crate::Closer).
-    Closed,
-    /// Its queue overflowed, and its option was [`Overflow::Cancel`](crate::Overflow::Cancel).
-    Overflow,
-    /// The publisher was shut down or dropped. Everything published is delivered before this end.
-    ShutDown,
-    /// The dispatcher panicked, or was dropped before the publisher: the last published events may
-    /// be missing.
-    Failed,
-}
-
-impl EndReason {
-    /// Whether this end was asked for ([`Closed`](Self::Closed) or [`ShutDown`](Self::ShutDown)).
-    /// Iterators and streams then just end; they report any other end as a last error item.
-    #[must_use]
-    pub fn is_normal(self) -> bool {
-        matches!(self, Self::Closed | Self::ShutDown)
-    }
-}
-
-impl fmt::Display for EndReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Closed => "the watcher was closed",
-            Self::Overflow => "the watcher's queue overflowed and it asked to be cancelled then",
-            Self::ShutDown => "the publisher was shut down",
-            Self::Failed => "the dispatcher failed",
-        })
-    }
-}
-
-/// An optional [`EndReason`] in one byte, because every watcher has one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct End(pub(crate) u8);
-
-impl End {
-    /// Not ended.
-    pub(crate) const NONE: Self = Self(0);
-
-    pub(crate) fn of(reason: EndReason) -> Self {
-        Self(match reason {
-            EndReason::Closed => 1,
-            EndReason::Overflow => 2,
-            EndReason::ShutDown => 3,
-            EndReason::Failed => 4,
-        })
-    }
-
-    pub(crate) fn reason(self) -> Option<EndReason> {
-        match self.0 {
-            1 => Some(EndReason::Closed),
-            2 => Some(EndReason::Overflow),
-            3 => Some(EndReason::ShutDown),
-            4 => Some(EndReason::Failed),
-            _ => None,
-        }
-    }
-}
-
-/// Revisions whose matching events a watcher can no longer get, both ends included.
-///
-/// A lag is reported in its place: everything below was delivered before it, and everything above
-/// comes after it. Not every revision in it needs to have had a matching event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Lagged {
-    /// The first revision that may have been missed.
-    pub first: Revision,
-    /// The last revision that may have been missed.
-    pub last: Revision,
-}
-
-impl fmt::Display for Lagged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "events of revisions {} to {} are no longer available; read the store for their result",
-            self.first, self.last
-        )
-    }
-}
+use crate::end::EndReason;
+use crate::lagged::Lagged;
 
 /// The reason for which a blocking or polled receive returned no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,6 +207,18 @@ pub enum PublishErrorKind {
     Full {
         /// The number of messages that the ingress holds.
         capacity: usize,
+        /// The number of bytes that the ingress holds.
+        capacity_bytes: usize,
+    },
+    /// The ingress is full, and the publish runs on the dispatcher's thread, within a waker: to wait
+    /// for room would wait for ever, because only this thread makes room. Publish from another
+    /// thread, or with `try_publish`.
+    OnDispatcher,
+    /// Two changes of one key in one transaction, and the replay source keeps only one of them
+    /// ([`Replay::keeps_every_change`](crate::Replay::keeps_every_change)).
+    DuplicateKey {
+        /// The revision of the transaction.
+        revision: Revision,
     },
     /// The engine has ended.
     Closed(EndReason),
@@ -309,9 +234,22 @@ pub enum PublishErrorKind {
 impl fmt::Display for PublishErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full { capacity } => write!(
+            Self::Full {
+                capacity,
+                capacity_bytes,
+            } => write!(
                 f,
-                "the ingress is full with {capacity} messages: try again, or publish lossily"
+                "the ingress is full ({capacity} messages or {capacity_bytes} bytes): try again, or \
+                 publish lossily"
+            ),
+            Self::OnDispatcher => f.write_str(
+                "the ingress is full, and the dispatcher's thread cannot wait for itself: publish \
+                 from another thread, or with try_publish",
+            ),
+            Self::DuplicateKey { revision } => write!(
+                f,
+                "revision {revision} changes a key twice, and the replay source keeps one change of \
+                 a key in a transaction: publish only the last one"
             ),
             Self::Closed(reason) => write!(f, "nothing more can be published: {reason}"),
             Self::Revision { given, .. } if *given > MAX_REVISION => {
@@ -403,6 +341,15 @@ pub enum BuildError {
         /// Which capacity.
         what: &'static str,
     },
+    /// A capacity is larger than the engine can allocate.
+    TooLarge {
+        /// Which capacity.
+        what: &'static str,
+        /// The value handed in.
+        given: usize,
+        /// The largest value allowed.
+        max: usize,
+    },
     /// The start revision leaves none to publish: it must be below [`MAX_REVISION`].
     Revision {
         /// The revision handed in.
@@ -416,6 +363,9 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ZeroCapacity { what } => write!(f, "{what} is 0 and must be at least 1"),
+            Self::TooLarge { what, given, max } => {
+                write!(f, "{what} is {given} and must be at most {max}")
+            }
             Self::Revision { given } => write!(
                 f,
                 "start revision {given} leaves none to publish: it must be below \
@@ -430,7 +380,7 @@ impl Error for BuildError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Spawn(error) => Some(error),
-            Self::ZeroCapacity { .. } | Self::Revision { .. } => None,
+            Self::ZeroCapacity { .. } | Self::TooLarge { .. } | Self::Revision { .. } => None,
         }
     }
 }
@@ -442,11 +392,13 @@ pub enum ReplayError {
     /// The source has removed the first revision asked for. The watcher reports everything below
     /// `oldest` as a lag and reads on from there.
     Compacted {
-        /// The oldest revision from which a read succeeds.
+        /// The oldest revision from which a read succeeds. It must be above the first revision asked
+        /// for; otherwise the source counts as failed.
         oldest: Revision,
     },
-    /// The source failed. The watcher reports everything below the history in memory as a lag, and
-    /// the error goes to `tracing`.
+    /// The source failed. The watcher asks up to three times in a row; then it reports the revisions
+    /// that it asked for as a lag, with the reason [`ReplayFailed`](crate::LagReason::ReplayFailed).
+    /// Each error goes to `tracing`.
     Failed(Box<dyn Error + Send + Sync>),
 }
 

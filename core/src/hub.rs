@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::change::Revision;
 use crate::engine::Engine;
+use crate::engine::catch_up::HistoryCursor;
 use crate::engine::receiver::{QueueHandle, Receiver};
 use crate::error::{WaitError, WatchError};
 use crate::options::WatchOptions;
@@ -49,7 +50,9 @@ impl Hub {
     /// call returns, and none that were published before it. A bare key is an exact selector.
     ///
     /// So there is no race in: watch, then read the store, then skip events up to the revision that
-    /// was read.
+    /// was read. A store that is read at a given revision must be read at
+    /// [`start_revision() - 1`](Watcher::start_revision) or later. [`revision`](Self::revision), called
+    /// after this, is such a revision.
     ///
     /// # Errors
     /// See [`WatchError`].
@@ -108,8 +111,11 @@ impl Hub {
         if behind {
             engine.revisions.note_late_watch(claimed);
         }
+        let mut cursor = HistoryCursor::default();
         if behind && !engine.config.keeps_history() {
-            // Events that no watcher wanted were not even sent: they are lost, dispatched or not.
+            // Events that no watcher wanted were not even sent: only the store has them, dispatched
+            // or not.
+            cursor = HistoryCursor::new(claimed);
             let oldest = claimed + 1;
             engine.history.write().compact(oldest, &mut Vec::new());
             if engine.replay().is_none() {
@@ -127,7 +133,7 @@ impl Hub {
             queue,
             slot,
         };
-        Ok(Watcher::new(Receiver::new(handle, selector, start)))
+        Ok(Watcher::new(Receiver::new(handle, selector, start, cursor)))
     }
 
     /// Checks that the history, or the store's own log, reaches back to `requested`.
@@ -144,10 +150,16 @@ impl Hub {
         Ok(())
     }
 
-    /// The revision published last. Its events may not have been dispatched yet.
+    /// The revision that the publisher has claimed last: it is published, or will be within the
+    /// call of the publisher that is under way. Its events may not have been dispatched yet.
+    ///
+    /// A store makes a change readable before it publishes it, so the store can be read at this
+    /// revision. After [`watch`](Self::watch) it is never below the watcher's
+    /// [`start_revision`](Watcher::start_revision) less 1: whatever is read at it and applied
+    /// together with the watcher's later events misses none.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.engine.revisions.published()
+        self.engine.revisions.claimed()
     }
 
     /// The revision up to which everything is in the queues of the watchers it concerns.
@@ -210,6 +222,7 @@ impl Hub {
             fell_behind: counters.fell_behind.get(),
             caught_up: counters.caught_up.get(),
             lagged: counters.lagged.get(),
+            replay_failures: counters.replay_failures.get(),
             cancelled: counters.cancelled.get(),
             watchers,
             keys_watched,

@@ -40,11 +40,13 @@ mod batch;
 mod builder;
 mod change;
 mod dispatcher;
+mod end;
 mod engine;
 mod error;
 mod event;
 mod hub;
 mod id;
+mod lagged;
 mod log;
 #[cfg(all(test, any(kvwatch_loom, kvwatch_shuttle)))]
 mod models;
@@ -65,17 +67,19 @@ pub use bstr::BStr;
 pub use builder::Builder;
 pub use change::{Change, EventKind, MAX_REVISION, PrevValue, Revision};
 pub use dispatcher::Dispatcher;
+pub use end::EndReason;
 pub use error::{
-    BuildError, CompactError, EndReason, Entries, Lagged, PublishError, PublishErrorKind,
-    RecvError, RecvTimeoutError, ReplayError, TryRecvError, WaitError, WatchError,
+    BuildError, CompactError, Entries, PublishError, PublishErrorKind, RecvError, RecvTimeoutError,
+    ReplayError, TryRecvError, WaitError, WatchError,
 };
 pub use event::{Event, EventRef};
 pub use hub::Hub;
 pub use id::WatcherId;
+pub use lagged::{LagReason, Lagged};
 pub use options::{Filter, Overflow, WatchOptions};
 pub use publisher::{Lossy, Publisher};
 pub use reached::Reached;
-pub use replay::{Replay, Replayed};
+pub use replay::{Replay, ReplayRequest, Replayed};
 pub use selector::{Selector, SelectorPart};
 pub use stats::{HistoryStats, Stats, WatcherCounts};
 pub use watcher::{Closer, Iter, TryIter, Watcher};

@@ -106,7 +106,8 @@ impl WatchOptions {
     }
 
     /// The maximum number of bytes that the queued events keep in memory. Default: the builder's
-    /// [`queue_bytes`](crate::Builder::queue_bytes). One revision always fits into an empty queue.
+    /// [`queue_bytes`](crate::Builder::queue_bytes). One revision always fits into an empty queue,
+    /// and there a run of events that is shared with other watchers may hold up to twice as much.
     pub fn capacity_bytes(mut self, bytes: usize) -> Self {
         self.capacity_bytes = Some(bytes);
         self

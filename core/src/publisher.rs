@@ -3,15 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::change::{Change, Revision};
+use crate::end::EndReason;
 use crate::engine::Engine;
 use crate::engine::chunk::Chunk;
 use crate::engine::sender::{Sender, WaitPolicy};
-use crate::error::{CompactError, EndReason, Entries, Lagged, PublishError, WaitError};
+use crate::error::{CompactError, Entries, PublishError, WaitError};
 use crate::hub::Hub;
+use crate::lagged::{LagReason, Lagged};
 
 /// The store's end of an engine: changes published here reach every watcher that wants them.
 ///
@@ -23,7 +25,8 @@ use crate::hub::Hub;
 ///   gives the changes back (`try_publish`, `publish_timeout`) or reports the loss to every
 ///   watcher (`publish_lossy`). A slow watcher never makes a publish wait.
 /// - *If I am dropped:* everything published is still dispatched, then every watcher ends with
-///   [`EndReason::ShutDown`]. [`shutdown`](Self::shutdown) does the same and waits for it.
+///   [`EndReason::ShutDown`], or with [`EndReason::PublisherPanicked`] if the thread that drops me
+///   panics. [`shutdown`](Self::shutdown) does the same as a drop and waits for it.
 /// - *If the dispatcher is gone:* publishing fails with [`Closed`](crate::PublishErrorKind::Closed).
 ///
 /// ```
@@ -91,7 +94,9 @@ impl Publisher {
     /// Publishes one change as a transaction of its own. Waits while the ingress is full.
     ///
     /// # Errors
-    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone.
+    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone;
+    /// [`OnDispatcher`](crate::PublishErrorKind::OnDispatcher) if it would wait within a waker, on the
+    /// thread that makes room.
     pub fn publish(&mut self, change: Change) -> Result<Revision, PublishError<Change>> {
         self.sender.publish_one(change, WaitPolicy::Block)
     }
@@ -100,7 +105,9 @@ impl Publisher {
     /// without changes uses up a revision too. Waits while the ingress is full.
     ///
     /// # Errors
-    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone.
+    /// Those of [`publish`](Self::publish), and
+    /// [`DuplicateKey`](crate::PublishErrorKind::DuplicateKey) if a transaction changes a key twice and the
+    /// replay source keeps one change of it.
     pub fn publish_batch(
         &mut self,
         changes: impl IntoIterator<Item = Change>,
@@ -125,9 +132,9 @@ impl Publisher {
     /// ```
     ///
     /// # Errors
-    /// [`Revision`](crate::PublishErrorKind::Revision) if one does not grow,
-    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone. Nothing of the chunk is
-    /// published then.
+    /// Those of [`publish_batch`](Self::publish_batch), and
+    /// [`Revision`](crate::PublishErrorKind::Revision) if a revision does not grow. Nothing of the chunk
+    /// is published then.
     pub fn publish_many<C>(
         &mut self,
         entries: impl IntoIterator<Item = (Revision, C)>,
@@ -174,7 +181,8 @@ impl Publisher {
     /// Like [`publish`](Self::publish) but waits for `timeout` at most.
     ///
     /// # Errors
-    /// Also [`Full`](crate::PublishErrorKind::Full).
+    /// Those of [`publish`](Self::publish), and [`Full`](crate::PublishErrorKind::Full) once the time is
+    /// over. `OnDispatcher` is returned at once.
     pub fn publish_timeout(
         &mut self,
         change: Change,
@@ -187,7 +195,8 @@ impl Publisher {
     /// Like [`publish_batch`](Self::publish_batch) but waits for `timeout` at most.
     ///
     /// # Errors
-    /// Also [`Full`](crate::PublishErrorKind::Full).
+    /// Those of [`publish_batch`](Self::publish_batch), and [`Full`](crate::PublishErrorKind::Full) once the time is
+    /// over. `OnDispatcher` is returned at once.
     pub fn publish_batch_timeout(
         &mut self,
         changes: impl IntoIterator<Item = Change>,
@@ -199,7 +208,8 @@ impl Publisher {
     /// Like [`publish_many`](Self::publish_many) but waits for `timeout` at most.
     ///
     /// # Errors
-    /// Also [`Full`](crate::PublishErrorKind::Full).
+    /// Those of [`publish_many`](Self::publish_many), and [`Full`](crate::PublishErrorKind::Full) once the time is
+    /// over. `OnDispatcher` is returned at once.
     pub fn publish_many_timeout<C>(
         &mut self,
         entries: impl IntoIterator<Item = (Revision, C)>,
@@ -228,7 +238,9 @@ impl Publisher {
     /// [`publish_lossy`](Self::publish_lossy).
     ///
     /// # Errors
-    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone.
+    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone, and
+    /// [`DuplicateKey`](crate::PublishErrorKind::DuplicateKey) if a transaction changes a key twice and the
+    /// replay source keeps one change of it.
     pub fn publish_batch_lossy(
         &mut self,
         changes: impl IntoIterator<Item = Change>,
@@ -246,8 +258,8 @@ impl Publisher {
     /// [`publish_lossy`](Self::publish_lossy).
     ///
     /// # Errors
-    /// [`Revision`](crate::PublishErrorKind::Revision) if one does not grow,
-    /// [`Closed`](crate::PublishErrorKind::Closed) if the dispatcher is gone.
+    /// Those of [`publish_batch_lossy`](Self::publish_batch_lossy), and
+    /// [`Revision`](crate::PublishErrorKind::Revision) if a revision does not grow.
     pub fn publish_many_lossy<C>(
         &mut self,
         entries: impl IntoIterator<Item = (Revision, C)>,
@@ -265,6 +277,7 @@ impl Publisher {
                 let gap = Lagged {
                     first: revision(entries.first()),
                     last: revision(entries.last()),
+                    reason: LagReason::Dropped,
                 };
                 let events = entries.iter().map(|entry| entry.1.len()).sum();
                 let transactions = entries.len();
@@ -339,7 +352,7 @@ impl Publisher {
     /// [`Timeout`](WaitError::Timeout): the shutdown goes on in the background.
     /// [`Closed`](WaitError::Closed): the dispatcher was gone before.
     pub fn shutdown(mut self, timeout: Duration) -> Result<(), WaitError> {
-        self.announce_close();
+        self.announce_close(EndReason::ShutDown);
         // No revision is that high: the wait ends with the engine.
         let waited = self.hub().wait_for(Revision::MAX, timeout);
         match waited {
@@ -364,6 +377,7 @@ impl Publisher {
         let gap = Lagged {
             first: revision,
             last: revision,
+            reason: LagReason::Dropped,
         };
         self.sender
             .record_gap(refused, gap, events, 1)
@@ -371,12 +385,13 @@ impl Publisher {
     }
 
     /// Announces that nothing more is published: the thread that dispatches then ends the engine.
-    fn announce_close(&mut self) {
-        self.sender.engine().close_soon();
-        if self.sender.engine().parker.is_absent() && self.sender.engine().config.inline_dispatch {
-            self.sender.engine().finish();
+    fn announce_close(&self, reason: EndReason) {
+        let engine = self.sender.engine();
+        engine.close_soon(reason);
+        if engine.parker.is_absent() && engine.config.inline_dispatch {
+            engine.finish(reason);
         }
-        self.sender.engine().parker.notify();
+        engine.parker.notify();
     }
 
     fn publish_changes(
@@ -409,7 +424,11 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         if self.sender.engine().ended().is_none() {
-            self.announce_close();
+            self.announce_close(if thread::panicking() {
+                EndReason::PublisherPanicked
+            } else {
+                EndReason::ShutDown
+            });
         }
     }
 }

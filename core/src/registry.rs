@@ -15,7 +15,8 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use crate::change::EventKind;
-use crate::error::{EndReason, WatchError};
+use crate::end::EndReason;
+use crate::error::WatchError;
 use crate::id::WatcherId;
 use crate::options::Filter;
 use crate::registry::index::parts::Parts;

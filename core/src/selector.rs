@@ -1,6 +1,7 @@
 //! Selectors: the set of keys that a watcher receives events of.
 
 pub(crate) mod inline_key;
+mod union;
 
 use std::fmt;
 use std::ops::Range;
@@ -45,7 +46,10 @@ pub struct Selector {
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Parts {
     One(Part),
-    Many(Box<[Part]>),
+    /// Sorted by their first keys. No two of them match the same key.
+    Union(Box<[Part]>),
+    /// Without parts, or with an empty range among them: no watch is registered with it.
+    Void(Box<[Part]>),
 }
 
 /// A selector that is not a union. Keys are copied in, so that no `Bytes` of the user are dropped
@@ -83,6 +87,29 @@ pub enum SelectorPart<'a> {
 type Bounds = (Box<[u8]>, Box<[u8]>);
 
 impl Part {
+    /// Every key from this one on.
+    fn from_start(start: &[u8]) -> Self {
+        match start {
+            [] => Self::All,
+            start => Self::From(start.into()),
+        }
+    }
+
+    /// The first key that it may match.
+    fn start(&self) -> &[u8] {
+        match self {
+            Self::Exact(key) => key,
+            Self::Prefix(prefix) => prefix,
+            Self::Range(bounds) => &bounds.0,
+            Self::From(start) => start,
+            Self::All => &[],
+        }
+    }
+
+    fn is_empty_range(&self) -> bool {
+        matches!(self, Self::Range(bounds) if bounds.1 <= bounds.0)
+    }
+
     pub(crate) fn matches(&self, key: &[u8]) -> bool {
         match self {
             Self::Exact(own) => **own == *key,
@@ -126,10 +153,7 @@ impl Selector {
     /// Every key from `start` on.
     #[must_use]
     pub fn from_key(start: impl AsRef<[u8]>) -> Self {
-        match start.as_ref() {
-            [] => Self::all(),
-            bytes => Self::one(Part::From(bytes.into())),
-        }
+        Self::one(Part::from_start(start.as_ref()))
     }
 
     /// Every key.
@@ -138,21 +162,23 @@ impl Selector {
         Self::one(Part::All)
     }
 
-    /// Every key that any of these matches. Unions are flattened, and repeated parts count once.
+    /// Every key that any of these matches. Unions are flattened, and parts that overlap are merged.
     #[must_use]
     pub fn any(selectors: impl IntoIterator<Item = Self>) -> Self {
         let mut parts: Vec<Part> = Vec::new();
         for selector in selectors {
             match selector.parts {
                 Parts::One(part) => parts.push(part),
-                Parts::Many(many) => parts.extend(many),
+                Parts::Union(many) | Parts::Void(many) => parts.extend(many),
             }
         }
-        let mut seen = std::collections::HashSet::new();
-        parts.retain(|part| seen.insert(part.clone()));
-        let parts = match <[Part; 1]>::try_from(parts) {
+        if parts.is_empty() || parts.iter().any(Part::is_empty_range) {
+            let parts = Parts::Void(parts.into());
+            return Self { parts };
+        }
+        let parts = match <[Part; 1]>::try_from(union::merge(parts)) {
             Ok([part]) => Parts::One(part),
-            Err(parts) => Parts::Many(parts.into()),
+            Err(parts) => Parts::Union(parts.into()),
         };
         Self { parts }
     }
@@ -160,7 +186,13 @@ impl Selector {
     /// Whether this selector matches `key`. An empty range or union matches nothing.
     #[must_use]
     pub fn matches(&self, key: &[u8]) -> bool {
-        self.as_parts().iter().any(|part| part.matches(key))
+        match &self.parts {
+            Parts::One(part) => part.matches(key),
+            Parts::Union(parts) => {
+                union::candidate(parts, key).is_some_and(|part| part.matches(key))
+            }
+            Parts::Void(parts) => parts.iter().any(|part| part.matches(key)),
+        }
     }
 
     /// The key, if this selector is [exact](Self::exact).
@@ -180,7 +212,8 @@ impl Selector {
         }
     }
 
-    /// The parts of a union, or the selector itself as its only part.
+    /// The parts of a union, or the selector itself as its only part. Those of a union are sorted by
+    /// their first keys, and merged where they overlapped.
     ///
     /// ```
     /// # use kvwatch_core as kvwatch;
@@ -204,7 +237,7 @@ impl Selector {
     pub(crate) fn as_parts(&self) -> &[Part] {
         match &self.parts {
             Parts::One(part) => std::slice::from_ref(part),
-            Parts::Many(parts) => parts,
+            Parts::Union(parts) | Parts::Void(parts) => parts,
         }
     }
 
@@ -215,7 +248,7 @@ impl Selector {
         }
         for part in self.as_parts() {
             if let Part::Range(bounds) = part
-                && bounds.1 <= bounds.0
+                && part.is_empty_range()
             {
                 return Err(WatchError::EmptyRange {
                     start: Bytes::copy_from_slice(&bounds.0),
@@ -254,7 +287,7 @@ impl fmt::Debug for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.parts {
             Parts::One(part) => part.fmt(f),
-            Parts::Many(parts) => {
+            Parts::Union(parts) | Parts::Void(parts) => {
                 f.write_str("any(")?;
                 f.debug_list().entries(parts.iter()).finish()?;
                 f.write_str(")")

@@ -29,6 +29,8 @@ pub struct Stats {
     pub caught_up: u64,
     /// Lags reported to watchers since the start.
     pub lagged: u64,
+    /// Reads of the replay source that failed since the start.
+    pub replay_failures: u64,
     /// Watchers ended by an overflow since the start.
     pub cancelled: u64,
     /// The registered watchers.
@@ -109,4 +111,5 @@ pub(crate) struct Counters {
     /// Written by watchers.
     pub(crate) caught_up: Counter,
     pub(crate) lagged: Counter,
+    pub(crate) replay_failures: Counter,
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::batch::Batch;
 use crate::change::Revision;
+use crate::end::EndReason;
 use crate::engine::receiver::{QueueHandle, Receiver};
-use crate::error::{EndReason, RecvError, RecvTimeoutError, TryRecvError};
+use crate::error::{RecvError, RecvTimeoutError, TryRecvError};
 use crate::event::Event;
 use crate::id::WatcherId;
 use crate::selector::Selector;
@@ -221,7 +222,8 @@ impl Watcher {
     }
 
     /// The reason for which this watcher ends, as soon as that is decided. Events queued before the
-    /// end can still be received.
+    /// end can still be received. If the watcher is closed before it has received all that was
+    /// published, the end of the engine becomes [`Closed`](EndReason::Closed).
     #[must_use]
     pub fn end_reason(&self) -> Option<EndReason> {
         self.receiver.handle.queue.end_reason()

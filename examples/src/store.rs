@@ -12,7 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvwatch::mirror::{Snapshot, SnapshotReader, SnapshotRequest};
 use kvwatch::{
-    Builder, Change, Hub, PrevValue, Publisher, Replay, ReplayError, Replayed, Revision, Selector,
+    Builder, Change, Hub, PrevValue, Publisher, Replay, ReplayError, ReplayRequest, Replayed,
+    Revision, Selector,
 };
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -242,23 +243,25 @@ impl Replay for Reader {
         1
     }
 
-    fn read(&self, from: Revision, to: Revision, limit: usize) -> Result<Replayed, ReplayError> {
+    fn read(&self, request: ReplayRequest<'_>) -> Result<Replayed, ReplayError> {
         let mut transactions: Vec<(Revision, Vec<Change>)> = Vec::new();
-        let mut events = 0;
-        let mut upto = to;
-        let visited = self.visit(from, to, |revision, change| {
-            match transactions.last_mut() {
-                Some((last, changes)) if *last == revision => changes.push(change),
-                last => {
-                    // Whole transactions, and about as many events as were asked for.
-                    if let Some((last, _)) = last.filter(|_| events >= limit) {
-                        upto = *last;
-                        return false;
-                    }
-                    transactions.push((revision, vec![change]));
+        let (mut events, mut bytes) = (0, 0);
+        let mut upto = request.to;
+        let visited = self.visit(request.from, request.to, |revision, change| {
+            let is_new = transactions.last().is_none_or(|(last, _)| *last < revision);
+            // Whole transactions, and about as many events and bytes as were asked for.
+            if is_new && (events >= request.max_events || bytes >= request.max_bytes) {
+                upto = revision - 1;
+                return false;
+            }
+            if request.selector.matches(change.key()) {
+                events += 1;
+                bytes += change.key().len() + change.value().map_or(0, Bytes::len);
+                match transactions.last_mut().filter(|_| !is_new) {
+                    Some((_, changes)) => changes.push(change),
+                    None => transactions.push((revision, vec![change])),
                 }
             }
-            events += 1;
             true
         });
         visited.map_err(ReplayError::Failed)?;
@@ -347,7 +350,10 @@ mod tests {
         store.commit(vec![], "empty", true).unwrap();
         let log = store.reader();
         let read = |from, to, limit| {
-            let read = log.read(from, to, limit).unwrap();
+            let all = Selector::all();
+            let mut request = ReplayRequest::new(&all, from, to);
+            request.max_events = limit;
+            let read = log.read(request).unwrap();
             let revisions: Vec<_> = read.transactions.iter().map(|entry| entry.0).collect();
             assert!(read.transactions.iter().all(|entry| entry.1.len() == 3));
             (revisions, read.upto)
@@ -357,5 +363,12 @@ mod tests {
         assert_eq!(read(8, 9, 100), (vec![8, 9], 9));
         assert_eq!(read(10, 11, 100), (vec![10], 11));
         assert_eq!(read(11, 11, 100), (vec![], 11));
+        let gone = Selector::exact("gone");
+        let mut request = ReplayRequest::new(&gone, 2, 9);
+        request.max_bytes = 5;
+        let read = log.read(request).unwrap();
+        let key = |(revision, changes): &(Revision, Vec<Change>)| (*revision, changes.len());
+        let kept: Vec<_> = read.transactions.iter().map(key).collect();
+        assert_eq!((kept, read.upto), (vec![(2, 1), (3, 1)], 3));
     }
 }

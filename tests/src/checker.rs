@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kvwatch::{EndReason, Lagged, PrevValue, Revision};
+use kvwatch::{EndReason, LagReason, Lagged, PrevValue, Revision};
 
 use crate::record::{Item, Log, Seen, Trace};
 use crate::selector::passes;
@@ -153,6 +153,7 @@ impl Checker<'_> {
         let Lagged {
             first: from,
             last: to,
+            reason,
         } = lagged;
         if from > to || from < self.trace.start {
             return Err(self.broken(Promise::Reliable, format!("a lag from {from} to {to}")));
@@ -167,6 +168,12 @@ impl Checker<'_> {
             let what = format!(
                 "a lag from {from} to {to}, but the history held revision {held}: its oldest was {floor}"
             );
+            return Err(self.broken(Promise::Reliable, what));
+        }
+        if reason == LagReason::Dropped
+            && let Some(kept) = self.held(lagged, 0)
+        {
+            let what = format!("a lag from {from} to {to} as dropped, but {kept} was published");
             return Err(self.broken(Promise::Reliable, what));
         }
         self.lags += 1;
@@ -206,6 +213,15 @@ impl Checker<'_> {
             return Err(self.broken(Promise::Bookmarkable, what));
         }
         self.progress = progress;
+        let next = self.expected.get(self.matched);
+        let is_whole = next.is_none_or(|next| next.revision > self.last_revision);
+        if is_whole && progress < self.last_revision {
+            let what = format!(
+                "progress {progress} is behind revision {}: a resume repeats it",
+                self.last_revision
+            );
+            return Err(self.broken(Promise::Bookmarkable, what));
+        }
         match self.expected.get(self.matched) {
             Some(next) if next.revision <= progress => {
                 let what = format!("progress {progress} is ahead of {next:?}");

@@ -31,12 +31,47 @@ use std::task::{Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use kvwatch::{Builder, Change, Dispatcher, Event, Hub, Publisher, Revision, Watcher};
+use kvwatch::{
+    Builder, Change, Dispatcher, Event, Hub, LagReason, Lagged, Publisher, Revision, Watcher,
+};
 
 /// A put of this key, with a value that does not matter.
 #[must_use]
 pub fn put(key: &str) -> Change {
     Change::put(key.to_owned(), "v")
+}
+
+/// A lag of revisions that the history no longer holds.
+#[must_use]
+pub const fn removed(first: Revision, last: Revision) -> Lagged {
+    let reason = LagReason::Removed;
+    Lagged {
+        first,
+        last,
+        reason,
+    }
+}
+
+/// A lag of revisions that a lossy publish dropped.
+#[must_use]
+pub const fn dropped(first: Revision, last: Revision) -> Lagged {
+    let reason = LagReason::Dropped;
+    Lagged {
+        first,
+        last,
+        reason,
+    }
+}
+
+/// A lag of revisions that the replay source failed to read.
+#[must_use]
+pub const fn replay_failed(first: Revision, last: Revision) -> Lagged {
+    let reason = LagReason::ReplayFailed;
+    Lagged {
+        first,
+        last,
+        reason,
+    }
 }
 
 /// An engine without a dispatcher thread: each publish dispatches on the calling thread.

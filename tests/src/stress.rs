@@ -228,10 +228,32 @@ fn live(hub: &Hub, name: String, rng: &mut Rng, registered: &AtomicU64) -> Optio
             }));
             assert!(panicked.is_err());
         }
-        2 => watcher.close(),
+        2 => {
+            watcher.close();
+            receive_to_the_end(&mut watcher, &mut trace, hub);
+        }
+        3..6 => {
+            let closer = watcher.closer();
+            let closing = thread::spawn(move || closer.close());
+            receive_to_the_end(&mut watcher, &mut trace, hub);
+            join_in_time(closing);
+        }
         _ => drop(watcher),
     }
     Some((trace, left))
+}
+
+/// Receives from a watcher that is closed, or will be soon.
+fn receive_to_the_end(watcher: &mut Watcher, trace: &mut Trace, hub: &Hub) {
+    let mut is_open = trace.end().is_none();
+    while is_open {
+        trace.items.push(Item::Progress(watcher.progress()));
+        let received = watcher.recv();
+        if let Err(RecvError::Lagged(_)) = received {
+            trace.floors.push(hub.stats().history.oldest);
+        }
+        is_open = trace.received(&received, watcher);
+    }
 }
 
 impl Round {

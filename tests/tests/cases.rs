@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvwatch::{
-    Builder, Change, EndReason, Hub, Lagged, Overflow, PrevValue, RecvError, RecvTimeoutError,
-    Selector, TryRecvError, WatchError, WatchOptions, Watcher,
+    Builder, Change, EndReason, Hub, Overflow, PrevValue, RecvError, RecvTimeoutError, Selector,
+    TryRecvError, WatchError, WatchOptions, Watcher,
 };
 use kvwatch_tests::{
-    CountingWaker, HANG, eventually, in_time, inline_engine, join_in_time, put, ready_revisions,
-    revisions,
+    CountingWaker, HANG, dropped, eventually, in_time, inline_engine, join_in_time, put,
+    ready_revisions, removed, revisions,
 };
 
 fn from(start: u64) -> WatchOptions {
@@ -47,8 +47,13 @@ fn bookmarkable_progress_stays_below_queued_events_and_takes_no_slot() {
 /// no later event to report it with.
 #[test]
 fn reliable_gap_is_reported_to_every_watcher_when_the_ingress_overflows() {
+    report_gaps(Builder::new());
+    report_gaps(Builder::new().history_events(0));
+}
+
+fn report_gaps(builder: Builder) {
     let (mut publisher, hub, dispatcher) =
-        inline_engine(Builder::new().inline_dispatch(false).ingress_capacity(1));
+        inline_engine(builder.inline_dispatch(false).ingress_capacity(1));
     let matching = hub.watch("k").unwrap();
     let other = hub.watch("other").unwrap();
     let future = hub.watch_with("k", from(3)).unwrap();
@@ -71,9 +76,9 @@ fn reliable_gap_is_reported_to_every_watcher_when_the_ingress_overflows() {
             }
         })
     };
-    assert_eq!(told(matching), Lagged { first: 2, last: 4 });
-    assert_eq!(told(other), Lagged { first: 2, last: 4 });
-    assert_eq!(told(future), Lagged { first: 3, last: 4 });
+    assert_eq!(told(matching), dropped(2, 4));
+    assert_eq!(told(other), dropped(2, 4));
+    assert_eq!(told(future), dropped(3, 4));
     publisher.publish(put("k")).unwrap();
     let mut beyond = beyond;
     assert_eq!(beyond.recv().unwrap().revision(), 5, "it missed nothing");
@@ -377,7 +382,7 @@ fn clean_watcher_is_counted_out_once_however_it_ends() {
         .overflow(Overflow::Cancel)
         .prev_value(true);
     for _ in 0..3 {
-        let any = Selector::any([Selector::exact("k"), Selector::prefix("k")]);
+        let any = Selector::any([Selector::exact("k"), Selector::prefix("k/")]);
         let mut closed = hub.watch(any.clone()).unwrap();
         let closer = closed.closer();
         let cancelled = hub.watch_with(any, cancelling.clone()).unwrap();
@@ -415,7 +420,7 @@ fn reliable_lag_is_an_item_when_a_watcher_is_iterated() {
     let mut items = watcher.iter();
     let mut next = || items.next().map(|item| item.map(|event| event.revision()));
     assert_eq!(next(), Some(Ok(1)));
-    let lag = Lagged { first: 2, last: 8 };
+    let lag = removed(2, 8);
     assert_eq!(next(), Some(Err(RecvError::Lagged(lag))));
     assert_eq!(next(), Some(Ok(9)));
     assert_eq!(next(), Some(Ok(10)));
@@ -643,6 +648,86 @@ fn ordered_revisions_go_on_when_a_value_panics_in_its_drop() {
     assert_eq!(publisher.publish(put("k")).unwrap(), 2);
     for revision in 1..=2 {
         assert_eq!(watcher.recv().unwrap().revision(), revision);
+    }
+}
+
+/// The last reference to a value may be dropped by any thread: by a watcher that takes the next
+/// batch, by the dispatcher that shortens the history. No panic of its drop comes out there.
+#[test]
+fn isolated_receivers_and_dispatcher_go_on_when_a_value_panics_in_its_drop() {
+    struct Panicking(bool);
+    impl AsRef<[u8]> for Panicking {
+        fn as_ref(&self) -> &[u8] {
+            // Too large to be copied.
+            &[0; 4096]
+        }
+    }
+    impl Drop for Panicking {
+        fn drop(&mut self) {
+            assert!(!self.0, "on purpose, inside a drop");
+        }
+    }
+    for history in [0, 1, 1_000] {
+        let builder = Builder::new().history_events(history);
+        let (mut publisher, hub) = builder.spawn().unwrap();
+        let mut watchers = [(); 3].map(|()| hub.watch("k").unwrap());
+        for number in 0..100 {
+            let value = Bytes::from_owner(Panicking(number % 3 == 0));
+            publisher.publish(Change::put("k", value)).unwrap();
+        }
+        publisher.flush(HANG).unwrap();
+        let [first, second, third] = &mut watchers;
+        assert_eq!(ready_revisions(first).len(), 100);
+        while let Ok(batch) = second.try_recv_batch() {
+            drop(batch);
+        }
+        third.close();
+        publisher.shutdown(HANG).unwrap();
+        drop((watchers, hub));
+    }
+}
+
+/// `ShutDown` says that everything published was delivered. A close that drops events makes it untrue.
+#[test]
+fn clean_end_is_a_close_when_the_close_drops_events_of_an_engine_that_has_ended() {
+    for (capacity, received) in [(16, 0), (16, 1), (1, 0), (1, 3), (16, 3)] {
+        let (mut publisher, hub) = Builder::new().spawn().unwrap();
+        let options = WatchOptions::new().capacity(capacity);
+        let mut watcher = hub.watch_with("k", options).unwrap();
+        for _ in 0..3 {
+            publisher.publish(put("k")).unwrap();
+        }
+        publisher.shutdown(HANG).unwrap();
+        assert_eq!(watcher.end_reason(), Some(EndReason::ShutDown));
+        for revision in 1..=received {
+            assert_eq!(watcher.recv().unwrap().revision(), revision);
+        }
+        watcher.close();
+        let end = match received {
+            3 => EndReason::ShutDown,
+            _ => EndReason::Closed,
+        };
+        assert_eq!(watcher.recv(), Err(RecvError::Closed(end)), "{capacity}");
+        assert_eq!(watcher.progress(), received);
+    }
+}
+
+/// A publisher that is dropped while its thread panics has not been shut down in order.
+#[test]
+fn clean_end_tells_a_panic_of_the_publisher_from_a_shutdown() {
+    for inline in [true, false] {
+        let (mut publisher, hub) = Builder::new().inline_dispatch(inline).spawn().unwrap();
+        let mut watcher = hub.watch("k").unwrap();
+        let publishing = thread::spawn(move || {
+            publisher.publish(put("k")).unwrap();
+            panic!("on purpose, beside a publisher");
+        });
+        assert_eq!(watcher.recv().unwrap().revision(), 1);
+        let end = EndReason::PublisherPanicked;
+        assert_eq!(watcher.recv(), Err(RecvError::Closed(end)));
+        assert_eq!(watcher.end_reason(), Some(end));
+        assert_eq!(hub.watch("k").unwrap_err(), WatchError::Closed(end));
+        publishing.join().unwrap_err();
     }
 }
 

@@ -1,11 +1,11 @@
 //! The checker is checked: a true trace passes, and for each falsified trace the checker names the
 //! broken promise.
 
-use kvwatch::{Builder, Change, EndReason, Lagged, PrevValue, Selector, WatchOptions};
+use kvwatch::{Builder, Change, EndReason, PrevValue, Selector, WatchOptions};
 use kvwatch_tests::checker::{Complete, Promise, check};
-use kvwatch_tests::inline_engine;
 use kvwatch_tests::record::{Item, Log, Trace};
 use kvwatch_tests::selector::NaiveSelector;
+use kvwatch_tests::{inline_engine, removed};
 
 /// A log and a true trace: each transaction has two changes of "k" and one of "other". The watch is
 /// of "k", from revision 2 on.
@@ -74,14 +74,14 @@ fn true_trace_passes() {
 #[test]
 fn ordered_is_named_when_revisions_go_back() {
     let late = named(|trace, events| {
-        let lag = Item::Lagged(Lagged { first: 3, last: 4 });
+        let lag = Item::Lagged(removed(3, 4));
         let from_within = trace.items[events[3]].clone();
         trace.items.drain(events[2]..events[6]);
         trace.items.splice(events[2]..events[2], [lag, from_within]);
     });
     assert_eq!(late, Promise::Ordered);
     let lag_behind = named(|trace, events| {
-        let lag = Item::Lagged(Lagged { first: 2, last: 2 });
+        let lag = Item::Lagged(removed(2, 2));
         trace.items.insert(events[3], lag);
     });
     assert_eq!(lag_behind, Promise::Ordered);
@@ -107,13 +107,13 @@ fn reliable_is_named_when_an_event_is_missing() {
     let stuck = named(|trace, events| trace.items.truncate(events[8]));
     assert_eq!(stuck, Promise::Reliable);
     let lag_without_bounds = named(|trace, events| {
-        trace.items[events[9]] = Item::Lagged(Lagged { first: 7, last: 6 });
+        trace.items[events[9]] = Item::Lagged(removed(7, 6));
     });
     assert_eq!(lag_without_bounds, Promise::Reliable);
     let lag_without_need = |floor| {
         move |trace: &mut Trace, events: &[usize]| {
             trace.items.truncate(events[2]);
-            trace.items.push(Item::Lagged(Lagged { first: 3, last: 6 }));
+            trace.items.push(Item::Lagged(removed(3, 6)));
             trace.floors.push(floor);
         }
     };
@@ -136,7 +136,7 @@ fn atomic_is_named_when_a_revision_is_split() {
     });
     assert_eq!(split, Promise::Atomic);
     let lag_inside = named(|trace, events| {
-        let lag = Item::Lagged(Lagged { first: 3, last: 6 });
+        let lag = Item::Lagged(removed(3, 6));
         trace.items.truncate(events[1]);
         trace.items.push(lag);
     });
@@ -161,6 +161,14 @@ fn bookmarkable_is_named_when_progress_is_ahead_or_goes_back() {
     assert_eq!(ahead, Promise::Bookmarkable);
     let back = named(|trace, _| trace.items.push(Item::Progress(5)));
     assert_eq!(back, Promise::Bookmarkable);
+    // The last revision is 6: a watch resumed behind 5 would repeat it.
+    let behind = named(|trace, _| {
+        trace
+            .items
+            .retain(|item| !matches!(item, Item::Progress(_)));
+        trace.items.push(Item::Progress(5));
+    });
+    assert_eq!(behind, Promise::Bookmarkable);
 }
 
 #[test]

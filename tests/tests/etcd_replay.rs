@@ -2,8 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kvwatch::{Hub, PrevValue, RecvError, Revision, Selector, WatchError, WatchOptions, Watcher};
-use kvwatch_etcd::wire::etcdserverpb::{CompactionRequest, DeleteRangeRequest};
+use kvwatch::{
+    Builder, Change, Hub, PrevValue, RecvError, Replay, ReplayError, ReplayRequest, Replayed,
+    Revision, Selector, WatchError, WatchOptions, Watcher,
+};
+use kvwatch_etcd::wire::etcdserverpb::{CompactionRequest, DeleteRangeRequest, WatchCreateRequest};
+use kvwatch_etcd::wire::mvccpb::KeyValue;
 use kvwatch_tests::etcd::{Client, Local};
 
 /// A server that keeps no event in memory: every watch from the past is served from the file.
@@ -31,6 +35,46 @@ async fn compact(client: &Client, revision: Revision) {
         physical: true,
     };
     client.kv().compact(compaction).await.unwrap();
+}
+
+/// A store whose disk is gone.
+struct Failing;
+
+impl Replay for Failing {
+    fn oldest(&self) -> Revision {
+        1
+    }
+
+    fn read(&self, _: ReplayRequest<'_>) -> Result<Replayed, ReplayError> {
+        Err(ReplayError::Failed("the disk is gone".into()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_is_cancelled_with_a_reason_and_not_as_compacted_when_the_store_fails() {
+    let builder = Builder::new().start_revision(5).replay(Failing);
+    let (mut publisher, hub) = builder.spawn().unwrap();
+    let local = Local::with_hub(hub).await;
+    let mut stream = local.client().await.watch().await.unwrap();
+    let watch = |start_revision| WatchCreateRequest {
+        key: "k".into(),
+        start_revision,
+        ..WatchCreateRequest::default()
+    };
+    stream.create(watch(2));
+    assert!(stream.next().await.unwrap().created);
+    let cancelled = stream.next().await.unwrap();
+    assert!(cancelled.canceled && cancelled.compact_revision == 0);
+    assert!(cancelled.cancel_reason.contains("failed to read"));
+    // The stream goes on.
+    stream.create(watch(0));
+    assert!(stream.next().await.unwrap().created);
+    let record = kvwatch_etcd::record::encode(&KeyValue {
+        key: "k".into(),
+        ..KeyValue::default()
+    });
+    publisher.publish(Change::put("k", record)).unwrap();
+    assert_eq!(stream.next().await.unwrap().events.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

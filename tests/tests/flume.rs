@@ -9,13 +9,12 @@ use futures::FutureExt;
 use futures::future::{Either, FusedFuture, ready, select};
 use kvwatch::flume::{Forward, Item, Undelivered, forward, forward_async};
 use kvwatch::{
-    Builder, EndReason, Hub, Lagged, Overflow, Publisher, RecvError, Selector, WatchOptions,
-    Watcher,
+    Builder, EndReason, Hub, Overflow, Publisher, RecvError, Selector, WatchOptions, Watcher,
 };
 use kvwatch_tests::runtimes::{AsyncRuntime, yield_now};
 use kvwatch_tests::shared::on_a_thread;
 use kvwatch_tests::{
-    CountingWaker, HANG, eventually, in_every_async_runtime, in_time, join_in_time, put,
+    CountingWaker, HANG, eventually, in_every_async_runtime, in_time, join_in_time, put, removed,
 };
 
 in_every_async_runtime![
@@ -215,7 +214,7 @@ fn lagging() -> (Publisher, kvwatch::Dispatcher, Watcher) {
 
 #[test]
 fn reliable_lag_is_an_item_in_order_when_events_are_forwarded() {
-    let lag = Err(RecvError::Lagged(Lagged { first: 3, last: 6 }));
+    let lag = Err(RecvError::Lagged(removed(3, 6)));
     for blocking in [true, false] {
         let (publisher, _dispatcher, watcher) = lagging();
         drop(publisher);

@@ -21,11 +21,11 @@ const CORE_LAYERS: [&[&str]; 7] = [
         "dispatcher",
     ],
     &["engine"],
-    &["event"],
+    &["event", "replay"],
     &["registry"],
     &["log"],
     &[
-        "change", "selector", "options", "error", "replay", "stats", "id",
+        "change", "selector", "options", "error", "end", "lagged", "stats", "id",
     ],
     &["sync"],
 ];

@@ -10,7 +10,7 @@ use kvwatch::{
     RecvError, Selector, WaitError, WatchError, WatchOptions,
 };
 use kvwatch_tests::selector::NaiveSelector;
-use kvwatch_tests::{HANG, inline_engine, join_in_time, put, ready_revisions};
+use kvwatch_tests::{HANG, eventually, inline_engine, join_in_time, put, ready_revisions, removed};
 
 /// Edge cases of keys: empty, zero bytes, 0xff bytes, neighbours, 64 KiB.
 fn edge_keys() -> Vec<Vec<u8>> {
@@ -188,7 +188,10 @@ fn reliable_input_comes_back_when_the_ingress_is_full() {
     for _ in 0..2 {
         publisher.try_publish(put("k")).unwrap();
     }
-    let full = PublishErrorKind::Full { capacity: 2 };
+    let full = PublishErrorKind::Full {
+        capacity: 2,
+        capacity_bytes: 8 * 1024 * 1024,
+    };
     let change = put("handed in").with_prev_value(kvwatch::PrevValue::Absent);
     let refused = publisher.try_publish(change.clone()).unwrap_err();
     assert_eq!((refused.kind(), refused.input()), (full, &change));
@@ -222,6 +225,61 @@ fn reliable_input_comes_back_when_the_ingress_is_full() {
     drop(join_in_time(waiting));
     join_in_time(running);
     assert_eq!(ready_revisions(&mut watcher), [1, 2, 7, 7, 12]);
+}
+
+#[test]
+fn bounded_input_comes_back_when_the_ingress_is_full_of_bytes() {
+    let builder = Builder::new()
+        .inline_dispatch(false)
+        .ingress_bytes(1_000_000);
+    let (mut publisher, hub, dispatcher) = inline_engine(builder);
+    let mut watcher = hub.watch("k").unwrap();
+    let large = Change::put("k", vec![0; 300_000]);
+    for _ in 0..4 {
+        publisher.try_publish(large.clone()).unwrap();
+    }
+    let refused = publisher.try_publish(large.clone()).unwrap_err();
+    let full = PublishErrorKind::Full {
+        capacity: 4096,
+        capacity_bytes: 1_000_000,
+    };
+    assert_eq!(
+        (refused.kind(), refused.into_input()),
+        (full, large.clone())
+    );
+    let waiting = thread::spawn(move || publisher.publish(large).unwrap());
+    let running = thread::spawn(|| dispatcher.run());
+    assert_eq!(join_in_time(waiting), 5);
+    join_in_time(running);
+    assert_eq!(ready_revisions(&mut watcher), [1, 2, 3, 4, 5]);
+    // Without a thread and with nobody watching: a full ingress is dispatched on the spot.
+    let (mut publisher, hub, _dispatcher) = inline_engine(Builder::new().ingress_bytes(256 * 1024));
+    for _ in 0..20 {
+        publisher
+            .try_publish(Change::put("k", vec![0; 100_000]))
+            .unwrap();
+    }
+    assert_eq!(hub.stats().dropped_events, 0);
+    // One transaction that is larger than all of it.
+    let (mut publisher, hub) = Builder::new().ingress_bytes(1).spawn().unwrap();
+    let many = (0..1_000).map(|number| Change::put(format!("{number}"), vec![0; 1_000]));
+    assert_eq!(publisher.publish_batch(many).unwrap(), 1);
+    publisher.publish(put("k")).unwrap();
+    hub.wait_for(2, HANG).unwrap();
+}
+
+/// Events that nobody wants are dispatched at leisure, but large ones do not stay in the ingress.
+#[test]
+fn bounded_large_events_are_dispatched_when_nobody_wants_them() {
+    for inline in [true, false] {
+        let builder = Builder::new().inline_dispatch(inline);
+        let (mut publisher, hub) = builder.spawn().unwrap();
+        for _ in 0..4 {
+            let large = Change::put("k", vec![0; 300_000]);
+            publisher.publish(large).unwrap();
+        }
+        eventually("the ingress is empty", || hub.stats().ingress_depth == 0);
+    }
 }
 
 #[test]
@@ -279,7 +337,7 @@ fn resumable_compaction_is_refused_beyond_the_last_revision() {
     );
     let items: Vec<_> = behind.try_iter().collect();
     assert_eq!(items[0].as_ref().unwrap().revision(), 1);
-    let lag = kvwatch::Lagged { first: 2, last: 5 };
+    let lag = removed(2, 5);
     assert_eq!(items[1], Err(RecvError::Lagged(lag)));
     assert_eq!(items.len(), 7);
     publisher.compact(11).unwrap();

@@ -9,13 +9,13 @@ use futures::stream::FusedStream;
 use kvwatch::latest::LatestEvent;
 use kvwatch::stream::WatcherExt;
 use kvwatch::{
-    Builder, Change, EndReason, EventKind, Hub, Lagged, Latest, Overflow, PrevValue, RecvError,
+    Builder, Change, EndReason, EventKind, Hub, Latest, Overflow, PrevValue, RecvError,
     RecvTimeoutError, Selector, TryRecvError, WatchOptions,
 };
 use kvwatch_tests::mirrors::MirrorRuntime;
 use kvwatch_tests::runtimes::{AsyncRuntime, Publish, yield_now};
 use kvwatch_tests::shared::{inline_engine, poll_once, running};
-use kvwatch_tests::{CountingWaker, Rng, in_every_runtime, put};
+use kvwatch_tests::{CountingWaker, Rng, in_every_runtime, put, removed};
 
 in_every_runtime![
     reliable_newest_event_of_each_key_is_received,
@@ -91,7 +91,7 @@ async fn reliable_lag_comes_in_order_when_the_history_is_short<Rt: MirrorRuntime
         (3, "a", 1)
     );
     assert_eq!(latest.progress(), 3);
-    let lagged = RecvError::Lagged(Lagged { first: 4, last: 7 });
+    let lagged = RecvError::Lagged(removed(4, 7));
     assert_eq!(Rt::latest_item(&mut latest).await, Some(Err(lagged)));
     assert_eq!(latest.progress(), 7);
     assert_eq!(

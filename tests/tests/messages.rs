@@ -9,15 +9,15 @@ use kvwatch::{
     BuildError, Builder, Change, EndReason, EventKind, Filter, Lagged, Lossy, Overflow, PrevValue,
     RecvError, RecvTimeoutError, ReplayError, Selector, TryRecvError, WaitError, WatchOptions,
 };
-use kvwatch_tests::{HANG, inline_engine, put};
+use kvwatch_tests::{HANG, dropped, inline_engine, put, removed, replay_failed};
 
-const LAGGED: Lagged = Lagged { first: 3, last: 7 };
+const LAGGED: Lagged = removed(3, 7);
 
 #[test]
 fn receive_errors_say_what_happened_and_what_to_do() {
     let closed = EndReason::Overflow;
-    let lagged = "events of revisions 3 to 7 are no longer available; read the store for their \
-                  result";
+    let lagged = "events of revisions 3 to 7 are not available, because they were removed from the \
+                  history; read the store for their result";
     let overflow = "the watcher's queue overflowed and it asked to be cancelled then";
     assert_eq!(RecvError::Lagged(LAGGED).to_string(), lagged);
     assert_eq!(RecvError::Closed(closed).to_string(), overflow);
@@ -28,13 +28,33 @@ fn receive_errors_say_what_happened_and_what_to_do() {
     assert_eq!(timeout, "no event came in time");
     assert_eq!(RecvTimeoutError::Lagged(LAGGED).to_string(), lagged);
     assert_eq!(RecvTimeoutError::Closed(closed).to_string(), overflow);
-    let reasons = [EndReason::Closed, EndReason::ShutDown, EndReason::Failed];
+    let because = |lagged: Lagged| {
+        lagged
+            .to_string()
+            .split("because ")
+            .nth(1)
+            .map(str::to_owned)
+    };
+    let dropped = because(dropped(1, 2)).unwrap();
+    assert!(
+        dropped.starts_with("a lossy publish dropped them"),
+        "{dropped}"
+    );
+    let failed = because(replay_failed(1, 2)).unwrap();
+    assert!(failed.starts_with("the replay source failed"), "{failed}");
+    let reasons = [
+        EndReason::Closed,
+        EndReason::ShutDown,
+        EndReason::Failed,
+        EndReason::PublisherPanicked,
+    ];
     assert_eq!(
         reasons.map(|reason| reason.to_string()),
         [
             "the watcher was closed",
             "the publisher was shut down",
-            "the dispatcher failed"
+            "the dispatcher failed",
+            "the publisher's thread panicked"
         ]
     );
     // The variants that all of them have convert.
@@ -56,8 +76,12 @@ fn refusals_say_which_input_is_valid() {
         let _ = publisher.publish_lossy(put("k"));
     }
     let full = publisher.try_publish(put("k")).unwrap_err();
-    assert!(full.to_string().starts_with("the ingress is full with 1 "));
-    assert!(format!("{full:?}").contains("Full { capacity: 1 }"));
+    let text = full.to_string();
+    assert!(
+        text.starts_with("the ingress is full (1 messages or 8388608 bytes)"),
+        "{text}"
+    );
+    assert!(format!("{full:?}").contains("Full { capacity: 1, capacity_bytes: 8388608 }"));
 
     let options = WatchOptions::new().start_revision(1);
     publisher.compact(5).unwrap();
@@ -70,6 +94,15 @@ fn refusals_say_which_input_is_valid() {
     let zero = Builder::new().queue_capacity(0).build().unwrap_err();
     assert!(zero.to_string().contains("is 0 and must be at least 1"));
     assert!(zero.source().is_none());
+    let large = Builder::new()
+        .ingress_capacity(usize::MAX)
+        .build()
+        .unwrap_err();
+    let text = large.to_string();
+    assert!(
+        text.contains("and must be at most 1048576") && large.source().is_none(),
+        "{text}"
+    );
     let high = Builder::new().start_revision(u64::MAX).build().unwrap_err();
     assert!(high.to_string().contains(&u64::MAX.to_string()), "{high}");
     let spawn = BuildError::Spawn(std::io::Error::other("no more threads"));
@@ -112,7 +145,7 @@ fn selectors_show_their_keys_in_debug() {
     let union = Selector::any([nested, Selector::exact("l")]);
     assert_eq!(
         shown(union),
-        r#"any([exact("k"), prefix("p"), exact("l")])"#
+        r#"any([exact("k"), exact("l"), prefix("p")])"#
     );
 }
 

@@ -5,11 +5,11 @@ use std::convert::Infallible;
 use kvwatch::mirror::{
     MirrorEnd, MirrorError, MirrorOptions, MirrorWaitError, Snapshot, SnapshotReader, Step,
 };
-use kvwatch::{Builder, Change, EndReason, Lagged, Mirror, MirrorDriver, Selector, WatchError};
-use kvwatch_tests::in_every_runtime;
+use kvwatch::{Builder, Change, EndReason, Mirror, MirrorDriver, Selector, WatchError};
 use kvwatch_tests::mirrors::{MirrorFixture, MirrorRuntime};
 use kvwatch_tests::runtimes::Publish;
 use kvwatch_tests::shared::running;
+use kvwatch_tests::{in_every_runtime, removed};
 
 in_every_runtime![
     exact_start_events_up_to_the_snapshot_are_skipped,
@@ -17,6 +17,7 @@ in_every_runtime![
     reliable_old_snapshot_is_caught_up_from_the_history,
     reliable_old_snapshot_is_refused_when_the_history_does_not_reach_it,
     ordered_snapshot_is_refused_when_it_goes_back,
+    ordered_snapshot_is_refused_when_its_revision_cannot_be_published,
     atomic_resync_replaces_the_state_at_once,
     atomic_transaction_is_applied_whole_when_it_exceeds_the_queue,
     unique_key_counts_once_when_two_parts_match_it,
@@ -175,7 +176,7 @@ async fn lagged<Rt: MirrorRuntime>(
         revision: 1,
     };
     assert_eq!(Rt::step(&mut driver).await.unwrap(), applied);
-    let missed = Step::Lagged(Lagged { first: 2, last: 4 });
+    let missed = Step::Lagged(removed(2, 4));
     assert_eq!(Rt::step(&mut driver).await.unwrap(), missed);
     (mirror, driver)
 }
@@ -202,6 +203,22 @@ async fn ordered_snapshot_is_refused_when_it_goes_back<Rt: MirrorRuntime>() {
         Rt::step(&mut driver).await.unwrap(),
         Step::Resynced { revision: 4 }
     );
+    fixture.store.assert_is(&mirror.view().unwrap());
+}
+
+async fn ordered_snapshot_is_refused_when_its_revision_cannot_be_published<Rt: MirrorRuntime>() {
+    let mut fixture = MirrorFixture::<Rt>::new(Selector::all(), Builder::new());
+    let reader = fixture.script.reader();
+    let (mirror, mut driver) = Mirror::watch(&fixture.hub, Selector::all(), reader).unwrap();
+    fixture.script.answer(Snapshot::at(u64::MAX));
+    let refused = Rt::step(&mut driver).await.unwrap_err();
+    assert_eq!(refused, MirrorError::Revision { revision: u64::MAX });
+    assert!(refused.is_retryable() && mirror.view().is_none());
+    assert!(refused.to_string().contains(&(u64::MAX - 1).to_string()));
+    fixture.script.answer(fixture.store.snapshot());
+    Rt::step(&mut driver).await.unwrap();
+    fixture.write([a("1")]).await;
+    Rt::step(&mut driver).await.unwrap();
     fixture.store.assert_is(&mirror.view().unwrap());
 }
 

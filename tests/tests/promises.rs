@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use kvwatch::{
-    Builder, Change, EndReason, Lagged, Overflow, Publisher, RecvError, Selector, TryRecvError,
-    WatchError, WatchOptions, Watcher,
+    Builder, Change, EndReason, Overflow, Publisher, RecvError, Selector, TryRecvError, WatchError,
+    WatchOptions, Watcher,
 };
 use kvwatch_tests::checker::{Complete, assert_kept};
 use kvwatch_tests::record::{Item, Log, Trace};
 use kvwatch_tests::selector::NaiveSelector;
 use kvwatch_tests::{
-    HANG, Rng, eventually, in_time, inline_engine, join_in_time, put, ready_revisions, revisions,
+    HANG, Rng, dropped, eventually, in_time, inline_engine, join_in_time, put, ready_revisions,
+    removed, revisions,
 };
 
 /// Transactions of one to four changes of ten keys, some published in chunks.
@@ -169,7 +170,7 @@ fn reliable_gap_is_reported_when_nothing_follows_it() {
     });
     assert_eq!(received[0].as_ref().unwrap().revision(), 1);
     assert_eq!(received[1].as_ref().unwrap().revision(), 2);
-    let lag = Lagged { first: 3, last: 5 };
+    let lag = dropped(3, 5);
     assert_eq!(received[2], Err(RecvError::Lagged(lag)));
     // A replay across the gap reports it, too, and receives what follows.
     publisher.publish(put("k")).unwrap();
@@ -241,7 +242,7 @@ fn atomic_lag_never_begins_or_ends_inside_a_revision() {
     let mut trace = Trace::new("slow", NaiveSelector::All, &watcher);
     trace.drain(&mut watcher);
     assert_kept(&log, &trace, Complete::UpTo(20));
-    assert_eq!(trace.lags(), [Lagged { first: 2, last: 19 }]);
+    assert_eq!(trace.lags(), [removed(2, 19)]);
 }
 
 #[test]
@@ -473,7 +474,11 @@ fn isolated_queue_is_bounded_in_events_and_bytes() {
 #[test]
 fn clean_dropped_watcher_is_unregistered_at_once() {
     let (publisher, hub) = Builder::new().spawn().unwrap();
-    let any = Selector::any([Selector::exact("a"), Selector::prefix("b"), Selector::all()]);
+    let any = Selector::any([
+        Selector::exact("a"),
+        Selector::prefix("b"),
+        Selector::from_key("c"),
+    ]);
     let watchers = [
         hub.watch("a").unwrap(),
         hub.watch(Selector::prefix("a")).unwrap(),

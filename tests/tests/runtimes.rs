@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use futures::{FutureExt, StreamExt};
-use kvwatch::{Builder, Change, EndReason, Lagged, RecvError, WaitError, WatchError, WatchOptions};
+use kvwatch::{Builder, Change, EndReason, RecvError, WaitError, WatchError, WatchOptions};
 use kvwatch_tests::checker::{Complete, assert_kept};
 use kvwatch_tests::record::{Item, Log, Trace};
 use kvwatch_tests::runtimes::{
@@ -16,7 +16,7 @@ use kvwatch_tests::selector::NaiveSelector;
 use kvwatch_tests::shared::{
     WAYS, Way, ending_stream, inline_engine, on_a_thread, receive, revisions, running, watch,
 };
-use kvwatch_tests::{Rng, in_every_runtime, in_time, join_in_time, put};
+use kvwatch_tests::{Rng, in_every_runtime, in_time, join_in_time, put, removed};
 
 in_every_runtime![
     every_promise_holds_with_a_long_and_a_short_history,
@@ -116,7 +116,7 @@ async fn reliable_lag_comes_in_order_when_the_history_is_short<Rt: Runtime>() {
             got.extend(revisions(&mut stream, way).await.expect("the queue"));
         }
         let lagged = revisions(&mut stream, way).await;
-        assert_eq!(lagged, Err(RecvError::Lagged(Lagged { first: 3, last: 6 })));
+        assert_eq!(lagged, Err(RecvError::Lagged(removed(3, 6))));
         while got.len() < 6 {
             got.extend(revisions(&mut stream, way).await.expect("the history"));
         }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::{EndReason, Revision, WatchError};
+use crate::{EndReason, MAX_REVISION, Revision, WatchError};
 
 /// The error of a step of a [`MirrorDriver`](super::MirrorDriver).
 ///
@@ -48,6 +48,12 @@ pub enum MirrorError<E> {
         /// The revision that readers see.
         applied: Revision,
     },
+    /// The read has a revision that cannot be published: it must be at most
+    /// [`MAX_REVISION`](crate::MAX_REVISION).
+    Revision {
+        /// The revision of the read.
+        revision: Revision,
+    },
     /// The read is older than the watcher, and a new watcher after it was refused.
     Watch(WatchError),
     /// The mirror has ended abnormally. Every further step returns the same error.
@@ -87,6 +93,11 @@ impl<E: fmt::Display> fmt::Display for MirrorError<E> {
                 f,
                 "the store was read at revision {revision}, but the mirror already shows revision \
                  {applied} and must not go back"
+            ),
+            Self::Revision { revision } => write!(
+                f,
+                "the store was read at revision {revision}, which cannot be published: the largest \
+                 is {MAX_REVISION}"
             ),
             Self::Watch(_) => f.write_str("the watch after the read of the store was refused"),
             Self::Ended(reason) => write!(f, "the mirror ended: {reason}"),

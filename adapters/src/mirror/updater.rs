@@ -25,7 +25,9 @@ use super::shared::Shared;
 use super::snapshot::{Snapshot, SnapshotReader, SnapshotRequest};
 use super::step::Step;
 use super::view::View;
-use crate::{EndReason, Hub, Reached, RecvError, Revision, Selector, WatchError, Watcher};
+use crate::{
+    EndReason, Hub, MAX_REVISION, Reached, RecvError, Revision, Selector, WatchError, Watcher,
+};
 
 /// Reads the store, follows the watcher and shows the result to readers.
 pub(super) struct Updater<R> {
@@ -123,6 +125,9 @@ impl<R: SnapshotReader> Updater<R> {
         let revision = snapshot.revision();
         // 0 before the first read.
         let applied = self.view.revision;
+        if revision > MAX_REVISION {
+            return Err(MirrorError::Revision { revision });
+        }
         if revision < applied {
             return Err(MirrorError::WentBack { revision, applied });
         }

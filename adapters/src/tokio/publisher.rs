@@ -14,7 +14,8 @@ use crate::{
 /// - *If I am faster than the dispatcher:* the ingress fills up, and the next publish waits for
 ///   room. A slow watcher never makes a publish wait.
 /// - *If I am dropped:* everything published is dispatched, then every watcher ends with
-///   [`EndReason::ShutDown`](crate::EndReason::ShutDown).
+///   [`EndReason::ShutDown`](crate::EndReason::ShutDown), or with
+///   [`PublisherPanicked`](crate::EndReason::PublisherPanicked) if the thread panics.
 /// - *If the dispatcher has stopped:* publishing fails with
 ///   [`Closed`](crate::PublishErrorKind::Closed). A publish that waits is woken and fails too.
 ///

@@ -2,23 +2,37 @@
 
 use crate::change::Revision;
 use crate::engine::Engine;
-use crate::error::{Lagged, ReplayError};
+use crate::error::ReplayError;
+use crate::lagged::{LagReason, Lagged};
 use crate::log::history::Step;
 use crate::log::records::Records;
 use crate::log::runs::Runs;
-use crate::log::segment::{Picking, Run, SEGMENT_EVENTS, Segment};
+use crate::log::segment::{Picking, Run, Segment};
 use crate::options::Filter;
 use crate::registry::queue::Queue;
-use crate::replay::{Replay, Replayed};
+use crate::replay::{Replay, ReplayRequest, Replayed};
 use crate::selector::Selector;
+
+/// The number of times in a row that a failed read of the store is tried before it becomes a lag.
+const MAX_ATTEMPTS: u32 = 3;
 
 /// A watcher's position in the history, kept from step to step.
 #[derive(Debug, Default)]
 pub(crate) struct HistoryCursor {
     entry: u64,
+    /// Everything up to here must be read from the store, whatever was dispatched: without a history,
+    /// events that no watcher wanted were not sent.
+    unsent_up_to: Revision,
 }
 
 impl HistoryCursor {
+    pub(crate) fn new(unsent_up_to: Revision) -> Self {
+        Self {
+            entry: 0,
+            unsent_up_to,
+        }
+    }
+
     /// Reads one bounded step at `next`, and adds what matches to `ready`. Returns the revisions
     /// missed, if there is a lag at `next`.
     ///
@@ -43,30 +57,73 @@ impl HistoryCursor {
                 }
                 (None, upto)
             }
-            Step::Lagged(lagged) => match replay(engine, lagged) {
-                Ok(Some(replayed)) => {
-                    if let Some(segment) = &replayed.segment {
-                        select(queue.filter, selector, segment, 0, ready);
-                    }
-                    (None, replayed.upto)
-                }
-                Ok(None) => (Some(lagged), lagged.last),
-                Err(missing) => (Some(missing), missing.last),
+            Step::Lagged(missing) => match replay(engine, selector, queue, missing, ready) {
+                Ok(upto) => (None, upto),
+                Err(lagged) => (Some(lagged), lagged.last),
             },
         };
-        if queue.advance((upto + 1).max(next), || engine.revisions.appended()) {
+        let appended = || engine.revisions.appended().max(self.unsent_up_to);
+        if queue.advance((upto + 1).max(next), appended) {
             engine.counters.caught_up.add(1);
             tracing::debug!(watcher = %queue.id, revision = upto, "watcher caught up");
             // Events published before this watcher registered may still wait, or may be sent late:
             // the publisher has checked the interest without it.
             engine.request_dispatch(engine.revisions.claimed());
         }
-        if let Some(lagged) = lagged {
+        if let Some(Lagged {
+            first,
+            last,
+            reason,
+        }) = lagged
+        {
             engine.counters.lagged.add(1);
-            tracing::warn!(watcher = %queue.id, first = lagged.first, last = lagged.last, "watcher lagged");
+            tracing::warn!(watcher = %queue.id, first, last, %reason, "watcher lagged");
         }
         lagged
     }
+}
+
+/// Reads revisions from the store that the history does not hold. Returns the revision up to which
+/// they were read, or those that are lost.
+fn replay(
+    engine: &Engine,
+    selector: &Selector,
+    queue: &Queue,
+    missing: Lagged,
+    ready: &mut Runs,
+) -> Result<Revision, Lagged> {
+    let Some(source) = engine.replay() else {
+        return Err(missing);
+    };
+    let Lagged { first, last, .. } = missing;
+    let request = ReplayRequest {
+        prev_values: queue.with_prev,
+        ..ReplayRequest::new(selector, first, last)
+    };
+    for attempt in 1..=MAX_ATTEMPTS {
+        match read_checked(source, request) {
+            Ok(step) => {
+                if let Some(segment) = &step.segment {
+                    select(queue.filter, selector, segment, 0, ready);
+                }
+                return Ok(step.upto);
+            }
+            Err(ReplayError::Compacted { oldest }) => {
+                return Err(Lagged {
+                    last: (oldest - 1).min(last),
+                    ..missing
+                });
+            }
+            Err(ReplayError::Failed(error)) => {
+                engine.counters.replay_failures.add(1);
+                tracing::error!(%error, first, last, attempt, "replay source failed");
+            }
+        }
+    }
+    Err(Lagged {
+        reason: LagReason::ReplayFailed,
+        ..missing
+    })
 }
 
 /// One step read from the store: its records, if there are any, and the revision it reaches up to.
@@ -75,34 +132,23 @@ struct ReplayStep {
     upto: Revision,
 }
 
-/// Reads revisions from the store that the history does not hold. `None` if the store offers no
-/// replay; `Err` with the revisions missed if the store has compacted them, or has failed.
-fn replay(engine: &Engine, missing: Lagged) -> Result<Option<ReplayStep>, Lagged> {
-    let Some(source) = engine.replay() else {
-        return Ok(None);
-    };
-    match read_checked(source, missing.first, missing.last, SEGMENT_EVENTS) {
-        Ok(step) => Ok(Some(step)),
-        Err(ReplayError::Compacted { oldest }) => Err(Lagged {
-            first: missing.first,
-            last: (oldest.max(missing.first + 1) - 1).min(missing.last),
-        }),
-        Err(ReplayError::Failed(error)) => {
-            tracing::error!(%error, first = missing.first, last = missing.last, "replay source failed");
-            Err(missing)
-        }
-    }
-}
-
 /// Reads one step, and checks that the source returns what [`Replay::read`] demands.
 fn read_checked(
     source: &dyn Replay,
-    from: Revision,
-    to: Revision,
-    limit: usize,
+    request: ReplayRequest<'_>,
 ) -> Result<ReplayStep, ReplayError> {
-    let Replayed { transactions, upto } = source.read(from, to, limit)?;
+    let ReplayRequest { from, to, .. } = request;
     let broken = |what: String| Err(ReplayError::Failed(what.into()));
+    let Replayed { transactions, upto } = match source.read(request) {
+        Ok(replayed) => replayed,
+        Err(ReplayError::Compacted { oldest }) if oldest <= from => {
+            return broken(format!(
+                "the replay source refused revision {from} as compacted, and names {oldest} as the \
+                 oldest; it must be above {from}"
+            ));
+        }
+        Err(error) => return Err(error),
+    };
     let mut records = Records::default();
     let mut last = from - 1;
     for (revision, changes) in transactions {

@@ -1,5 +1,7 @@
 //! Several transactions, published as one message.
 
+use foldhash::HashSet;
+
 use crate::change::{Change, MAX_REVISION, Revision};
 use crate::error::{Entries, PublishErrorKind};
 use crate::log::history::STEP_BYTES;
@@ -57,16 +59,43 @@ impl Chunk {
         self.records.iter().map(|record| self.records.key(record))
     }
 
-    /// Checks that every revision is above the one before. `last` is the revision published last.
-    /// Returns the chunk's last revision.
-    pub(crate) fn check(&self, mut last: Revision) -> Result<Revision, PublishErrorKind> {
+    /// Checks that every revision is above the one before, and, unless `keeps_every_change`, that no
+    /// transaction changes a key twice. `last` is the revision published last. Returns the chunk's
+    /// last revision.
+    pub(crate) fn check(
+        &self,
+        mut last: Revision,
+        keeps_every_change: bool,
+    ) -> Result<Revision, PublishErrorKind> {
         for &(given, _) in &self.entries {
             if given <= last || given > MAX_REVISION {
                 return Err(PublishErrorKind::Revision { given, last });
             }
             last = given;
         }
+        if !keeps_every_change {
+            self.check_keys()?;
+        }
         Ok(last)
+    }
+
+    /// Checks that no transaction changes a key twice.
+    fn check_keys(&self) -> Result<(), PublishErrorKind> {
+        let mut records = self.records.iter();
+        let mut seen = HashSet::default();
+        for &(revision, count) in &self.entries {
+            if count < 2 {
+                records.by_ref().take(count).for_each(drop);
+                continue;
+            }
+            seen.clear();
+            for record in records.by_ref().take(count) {
+                if !seen.insert(self.records.key(record)) {
+                    return Err(PublishErrorKind::DuplicateKey { revision });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The entries as they were handed in.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::change::Revision;
 use crate::engine::ingress::Ingress;
-use crate::error::Lagged;
 use crate::id::WatcherId;
+use crate::lagged::Lagged;
 use crate::log::segment::Segment;
 use crate::registry::queue::Queue;
 use crate::sync::wait::Wakes;
@@ -48,7 +48,7 @@ impl Deferred {
                 TraceEvent::Cancelled(watcher, revision) => {
                     tracing::warn!(%watcher, revision, "watcher cancelled by its overflow");
                 }
-                TraceEvent::Dropped(Lagged { first, last }) => {
+                TraceEvent::Dropped(Lagged { first, last, .. }) => {
                     tracing::warn!(first, last, "revisions dropped by a lossy publish");
                 }
             }

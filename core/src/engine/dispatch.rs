@@ -8,10 +8,11 @@
 use std::mem;
 
 use crate::change::Revision;
+use crate::end::EndReason;
 use crate::engine::Engine;
 use crate::engine::deferred::{Deferred, TraceEvent};
 use crate::engine::scratch::{DispatchState, Remainder};
-use crate::error::{EndReason, Lagged};
+use crate::lagged::Lagged;
 use crate::log::history::STEP_BYTES;
 use crate::log::segment::{Run, SEGMENT_EVENTS, Segment};
 use crate::options::Overflow;
@@ -233,14 +234,14 @@ impl Engine {
 
     /// Dispatches everything that was published, then ends the engine. Called once the publisher
     /// is gone.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&self, reason: EndReason) {
         let mut deferred = Deferred::default();
         loop {
             let guard = FailOnPanic(self);
             let mut state = self.dispatch.lock();
             let more = self.step(&mut state, &mut deferred) != StepOutcome::Idle;
             if !more {
-                self.end(EndReason::ShutDown, &mut deferred);
+                self.end(reason, &mut deferred);
             }
             drop(state);
             mem::forget(guard);

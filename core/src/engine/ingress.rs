@@ -13,7 +13,7 @@ use std::mem;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::change::{Change, Revision};
-use crate::error::Lagged;
+use crate::lagged::Lagged;
 use crate::log::history::STEP_BYTES;
 use crate::log::records::{Record, Records};
 use crate::sync::wait::{WaitCell, Waiter};
@@ -69,15 +69,35 @@ pub(crate) struct Ingress {
     shortage: AtomicUsize,
     /// In messages.
     capacity: usize,
+    /// In bytes that closed batches hold in memory: the open one is bounded anyway. One batch may
+    /// exceed it.
+    capacity_bytes: usize,
     /// The number of events in a batch, unless one call brings more.
     batch_events: usize,
-    /// The number of messages sent. Written only by the publisher.
+    /// The number of messages sent, and the bytes in closed batches. Written only by the publisher.
     sent: AtomicU64,
-    /// The number of messages received. Written only under the dispatch lock.
+    sent_bytes: AtomicU64,
+    /// The number of messages received, and the bytes in batches that were closed. Written only under
+    /// the dispatch lock.
     received: AtomicU64,
+    received_bytes: AtomicU64,
     /// Whether the publisher waits for room.
     waiting: AtomicBool,
     waiter: WaitCell,
+}
+
+/// What the publisher may still send.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Room {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Room {
+    /// Whether there is room for a message. It may hold more than the bytes that are left.
+    pub(crate) fn is_empty(self) -> bool {
+        self.messages == 0 || self.bytes == 0
+    }
 }
 
 /// The number of spare batches kept: enough for a full ingress of single changes and for the
@@ -89,7 +109,7 @@ const MAX_SPARE: usize = 32;
 const MAX_AHEAD_BYTES: usize = 1024 * 1024;
 
 impl Ingress {
-    pub(crate) fn new(capacity: usize, batch_events: usize) -> Self {
+    pub(crate) fn new(capacity: usize, capacity_bytes: usize, batch_events: usize) -> Self {
         Self {
             open_batch: SpinThenSleepMutex::new(MessageBatch {
                 records: Records::with_capacity(batch_events, 0),
@@ -100,9 +120,12 @@ impl Ingress {
             allocated: AtomicUsize::new(0),
             shortage: AtomicUsize::new(0),
             capacity,
+            capacity_bytes,
             batch_events,
             sent: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             waiter: WaitCell::default(),
         }
@@ -110,6 +133,10 @@ impl Ingress {
 
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.capacity_bytes
     }
 
     /// The number of messages that wait.
@@ -123,45 +150,62 @@ impl Ingress {
         !self.channel.is_empty()
     }
 
-    /// The number of messages for which there is room. Only the publisher uses it up.
-    pub(crate) fn room(&self) -> usize {
-        self.capacity.saturating_sub(self.len())
+    /// The room that is left. Only the publisher uses it up.
+    pub(crate) fn room(&self) -> Room {
+        let messages = self.capacity.saturating_sub(self.len());
+        // After the messages: the bytes of those received are counted before them.
+        let received = self.received_bytes.load(Relaxed);
+        let bytes = self.sent_bytes.load(Relaxed).saturating_sub(received);
+        Room {
+            messages,
+            bytes: self.capacity_bytes.saturating_sub(bytes as usize),
+        }
     }
 
-    /// Sends one message with this many events. The publisher must have reserved room. `write` must
-    /// not run user code: the publisher drops the store's changes later.
-    pub(crate) fn send(&self, events: usize, wanted: bool, write: impl FnOnce(&mut MessageBatch)) {
+    /// Sends one message with this many events. Returns the bytes of the batches that it closed, which
+    /// take room from now on.
+    ///
+    /// The publisher must have reserved room. `write` must not run user code: the publisher drops the
+    /// store's changes later.
+    pub(crate) fn send(
+        &self,
+        events: usize,
+        wanted: bool,
+        write: impl FnOnce(&mut MessageBatch),
+    ) -> usize {
         self.sent.store(self.sent.load(Relaxed) + 1, Relaxed);
         let mut open = self.open_batch.lock();
-        let mut closed = false;
+        let mut closed = 0;
         if open.messages > 0 && open.records.len() + events > self.batch_events {
-            self.close(&mut open);
-            closed = true;
+            closed = self.close(&mut open);
         }
         write(&mut open);
         open.wanted |= wanted;
         open.messages += 1;
-        let bytes = open.records.total_bytes();
-        if open.records.len() >= self.batch_events || bytes >= STEP_BYTES {
-            self.close(&mut open);
-            closed = true;
+        if open.records.len() >= self.batch_events || open.records.total_bytes() >= STEP_BYTES {
+            closed += self.close(&mut open);
         }
         drop(open);
-        if closed {
+        if closed > 0 {
             self.allocate_ahead();
         }
+        closed
     }
 
-    /// Moves the open batch into the channel.
+    /// Moves the open batch into the channel. Returns its bytes.
     ///
     /// # Panics
     /// Without room: the publisher reserves it first.
     #[cold]
-    fn close(&self, open: &mut MessageBatch) {
+    fn close(&self, open: &mut MessageBatch) -> usize {
         let full = self.take(open);
+        let bytes = full.records.total_bytes();
+        let sent = self.sent_bytes.load(Relaxed) + bytes as u64;
+        self.sent_bytes.store(sent, Relaxed);
         if self.channel.try_send(full).is_err() {
             unreachable!("the publisher has reserved room");
         }
+        bytes
     }
 
     /// Moves the contents out of the open batch.
@@ -181,7 +225,8 @@ impl Ingress {
     fn spare(&self, bytes: usize) -> Records {
         self.spare.try_recv().unwrap_or_else(|| {
             self.shortage.store(bytes + 1, Relaxed);
-            Records::with_capacity(self.batch_events, bytes)
+            // A message much larger than a batch says nothing about the next one.
+            Records::with_capacity(self.batch_events, bytes.min(STEP_BYTES))
         })
     }
 
@@ -213,10 +258,10 @@ impl Ingress {
 
     /// The next batch. The dispatch lock must be held.
     pub(crate) fn receive(&self) -> Option<MessageBatch> {
-        let next = self.channel.try_recv().or_else(|| {
+        let next = self.receive_closed().or_else(|| {
             let mut open = self.open_batch.lock();
             // The publisher may have closed a batch in between.
-            let closed = self.channel.try_recv();
+            let closed = self.receive_closed();
             let next = closed.or_else(|| (!open.is_empty()).then(|| self.take(&mut open)));
             drop(open);
             self.allocate_ahead();
@@ -227,13 +272,24 @@ impl Ingress {
         Some(next)
     }
 
+    fn receive_closed(&self) -> Option<MessageBatch> {
+        let next = self.channel.try_recv()?;
+        let bytes = next.records.total_bytes() as u64;
+        let received = self.received_bytes.load(Relaxed) + bytes;
+        self.received_bytes.store(received, Relaxed);
+        Some(next)
+    }
+
     /// The publisher's waiter, once half of the room is free. The ingress is mostly emptied from
     /// there on, and a publisher woken for every bit of room would be woken all the time.
     pub(crate) fn room_made(&self) -> Option<Waiter> {
-        if self.waiting.load(SeqCst)
-            && self.room() >= self.capacity.div_ceil(2)
-            && self.waiting.swap(false, SeqCst)
-        {
+        if !self.waiting.load(SeqCst) {
+            return None;
+        }
+        let room = self.room();
+        let half_free = room.messages >= self.capacity.div_ceil(2)
+            && room.bytes >= self.capacity_bytes.div_ceil(2);
+        if half_free && self.waiting.swap(false, SeqCst) {
             self.waiter.take()
         } else {
             None
@@ -285,6 +341,15 @@ mod tests {
         ingress.send(events, true, |batch| batch.append(&mut records, last));
     }
 
+    fn gap(first: Revision, last: Revision) -> Lagged {
+        let reason = crate::LagReason::Dropped;
+        Lagged {
+            first,
+            last,
+            reason,
+        }
+    }
+
     /// The next batch: its gap, its revisions, the number of its messages.
     fn receive(ingress: &Ingress) -> (Option<Lagged>, Vec<Revision>, u64) {
         let batch = ingress.receive().unwrap();
@@ -294,22 +359,22 @@ mod tests {
 
     #[test]
     fn messages_are_received_in_batches_and_an_oversized_one_alone() {
-        let ingress = Ingress::new(8, 4);
+        let ingress = Ingress::new(8, usize::MAX, 4);
         send(&ingress, 1..=3);
         send(&ingress, 4..=5);
         send(&ingress, 6..=6);
         send(&ingress, 7..=16);
-        assert_eq!((ingress.len(), ingress.room()), (4, 4));
+        assert_eq!((ingress.len(), ingress.room().messages), (4, 4));
         assert_eq!(receive(&ingress), (None, vec![1, 2, 3], 1));
         assert_eq!(receive(&ingress), (None, vec![4, 5, 6], 2));
         assert_eq!(receive(&ingress), (None, (7..=16).collect(), 1));
         assert!(ingress.receive().is_none());
-        assert_eq!((ingress.len(), ingress.room()), (0, 8));
+        assert_eq!((ingress.len(), ingress.room().messages), (0, 8));
     }
 
     #[test]
     fn ordered_message_that_outgrows_the_first_batch_stays_behind_it() {
-        let ingress = Ingress::new(8, 256);
+        let ingress = Ingress::new(8, usize::MAX, 256);
         send(&ingress, 1..=1);
         send(&ingress, 2..=100);
         assert_eq!(receive(&ingress), (None, (1..=100).collect(), 2));
@@ -334,38 +399,60 @@ mod tests {
             drop(ingress.receive());
             spare(ingress)
         };
-        let ingress = Ingress::new(8192, 4);
+        let ingress = Ingress::new(8192, usize::MAX, 4);
         let first: Vec<_> = (0..8).map(|_| full(4, 1, &ingress)).collect();
         assert_eq!(first, [0, 1, 0, 3, 2, 1, 0, 7]);
         let most = (0..1000).map(|_| full(4, 1, &ingress)).max();
         assert_eq!(most, Some(MAX_SPARE - 1));
         // Large batches are not allocated ahead.
-        let ingress = Ingress::new(8192, 4);
+        let ingress = Ingress::new(8192, usize::MAX, 4);
         assert!((0..100).all(|_| full(4000, 500, &ingress) == 0));
     }
 
     #[test]
     fn reliable_gap_is_received_after_earlier_and_before_later_messages() {
-        let ingress = Ingress::new(2, 4);
+        let ingress = Ingress::new(2, usize::MAX, 4);
         send(&ingress, 1..=1);
-        ingress.record_gap(Lagged { first: 2, last: 2 });
-        ingress.record_gap(Lagged { first: 3, last: 5 });
+        ingress.record_gap(gap(2, 2));
+        ingress.record_gap(gap(3, 5));
         send(&ingress, 6..=6);
         assert_eq!(receive(&ingress), (None, vec![1], 1));
-        let gap = Lagged { first: 2, last: 5 };
-        assert_eq!(receive(&ingress), (Some(gap), vec![6], 1));
-        ingress.record_gap(Lagged { first: 7, last: 7 });
-        let gap = Lagged { first: 7, last: 7 };
-        assert_eq!(receive(&ingress), (Some(gap), vec![], 0));
+        let merged = gap(2, 5);
+        assert_eq!(receive(&ingress), (Some(merged), vec![6], 1));
+        ingress.record_gap(gap(7, 7));
+        let merged = gap(7, 7);
+        assert_eq!(receive(&ingress), (Some(merged), vec![], 0));
         assert!(ingress.receive().is_none());
     }
 
     #[test]
     fn message_without_changes_counts_as_a_message() {
-        let ingress = Ingress::new(1, 4);
+        let ingress = Ingress::new(1, usize::MAX, 4);
         ingress.send(0, false, |batch| batch.append(&mut Records::default(), 9));
-        assert_eq!(ingress.room(), 0);
+        assert_eq!(ingress.room().messages, 0);
         assert_eq!(ingress.receive().unwrap().last, 9);
-        assert_eq!(ingress.room(), 1);
+        assert_eq!(ingress.room().messages, 1);
+    }
+
+    #[test]
+    fn isolated_ingress_counts_bytes_and_lets_one_message_exceed_them() {
+        let ingress = Ingress::new(8, 2000, 2);
+        let change = Change::put("k", vec![0; 700]);
+        let publish = |revision| ingress.send(1, true, |batch| batch.push(revision, &change));
+        let bytes = 2 * (32 + 1 + 700);
+        assert_eq!((publish(1), publish(2)), (0, bytes), "a batch is closed");
+        assert_eq!((publish(3), ingress.room().bytes), (0, 2000 - bytes));
+        assert!(!ingress.room().is_empty());
+        assert_eq!(publish(4), bytes);
+        assert!(
+            ingress.room().is_empty(),
+            "the second batch exceeds the bytes"
+        );
+        publish(5);
+        for (messages, room) in [(5, 2000 - bytes), (7, 2000), (8, 2000)] {
+            drop(ingress.receive());
+            let left = ingress.room();
+            assert_eq!((left.messages, left.bytes), (messages, room));
+        }
     }
 }

@@ -115,6 +115,13 @@ impl DispatcherParker {
         self.state.load(SeqCst) == PARKED
     }
 
+    /// Whether this thread runs the dispatcher.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        let thread = self.thread.lock();
+        let id = thread.as_ref().map(Thread::id);
+        id == Some(sync::current().id())
+    }
+
     /// Whether no thread runs the dispatcher yet.
     pub(crate) fn is_absent(&self) -> bool {
         self.state.load(SeqCst) == ABSENT

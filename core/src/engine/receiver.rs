@@ -29,9 +29,8 @@ impl QueueHandle {
     /// Ends the watcher at once, and removes it from the registry. `dropped` is the revision of the
     /// first event that the watcher had taken and drops.
     pub(crate) fn close(&self, dropped: Option<Revision>) {
-        let (waiter, runs) = self
-            .queue
-            .close(self.engine.revisions.dispatched(), dropped);
+        let dispatched = || self.engine.revisions.dispatched();
+        let (waiter, runs) = self.queue.close(dispatched, dropped);
         let removed = self.unregister();
         drop((runs, removed));
         if let Some(waiter) = waiter {
@@ -70,14 +69,19 @@ enum Filled {
 }
 
 impl Receiver {
-    pub(crate) fn new(handle: QueueHandle, selector: Selector, start: Revision) -> Self {
+    pub(crate) fn new(
+        handle: QueueHandle,
+        selector: Selector,
+        start: Revision,
+        cursor: HistoryCursor,
+    ) -> Self {
         Self {
             handle,
             selector,
             start,
             ready: Runs::default(),
             delivered: 0,
-            cursor: HistoryCursor::default(),
+            cursor,
             in_stream: false,
         }
     }
@@ -132,6 +136,9 @@ impl Receiver {
         loop {
             match self.fill(None)? {
                 Filled::Ready => return Ok(true),
+                Filled::Again if deadline.is_some_and(|end| Instant::now() >= end) => {
+                    return Ok(false);
+                }
                 Filled::Again => continue,
                 Filled::Empty { .. } => {}
             }

@@ -46,10 +46,10 @@ impl Engine {
                 self.parker.poll_sleep();
                 continue;
             }
-            let closing = self.is_closing();
+            let closing = self.closing();
             let outcome = self.dispatch_pass(&mut deferred);
-            if closing {
-                self.finish();
+            if let Some(reason) = closing {
+                self.finish(reason);
             }
             if self.ended().is_some() {
                 break;

@@ -7,12 +7,16 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::change::{Change, MAX_REVISION, Revision};
+use crate::end::EndReason;
 use crate::engine::Engine;
 use crate::engine::chunk::Chunk;
 use crate::engine::deferred::Deferred;
 use crate::engine::dispatch::StepOutcome;
+use crate::engine::ingress::Room;
 use crate::engine::scheduling::STREAM;
-use crate::error::{EndReason, Lagged, PublishError, PublishErrorKind};
+use crate::error::{PublishError, PublishErrorKind};
+use crate::lagged::Lagged;
+use crate::replay::Replay;
 use crate::sync::wait::{Waiter, park_until};
 
 /// An event that no watcher wants wakes no thread. Once this many events wait, the publisher
@@ -21,6 +25,9 @@ const SIGNAL_EVENTS: usize = 256;
 /// In a stream the dispatcher polls by itself, and is woken once this many events wait. The number
 /// leaves it time to poll first: a wake puts it on the processor of its receiver.
 const SIGNAL_EVENTS_IN_STREAM: usize = 3072;
+
+/// In either case a thread is signalled once the batches closed since hold this many bytes.
+const SIGNAL_BYTES: usize = 1024 * 1024;
 
 /// An event follows at once if it is published within this time after the last dispatch on the spot
 /// ended. The time that the dispatch took, wakes included, does not count.
@@ -53,13 +60,17 @@ pub(crate) struct Sender {
     engine: Arc<Engine>,
     /// The last revision published.
     last: Revision,
-    /// There is room for at least this many messages, which only this sender uses up.
-    room: usize,
-    /// The number of messages, and of the events in them, sent since a thread was last signalled.
+    /// There is room for at least this, which only this sender uses up.
+    room: Room,
+    /// The number of messages and of the events in them, sent since a thread was last signalled; and
+    /// the bytes of the batches closed since then.
     unsignalled: usize,
     unsignalled_events: usize,
+    unsignalled_bytes: usize,
     /// A thread is signalled once this many messages are unsignalled.
     signal_after: usize,
+    /// The same for the bytes of closed batches.
+    signal_after_bytes: usize,
     /// Whether events come in a stream, and are left to the dispatcher.
     streaming: bool,
     /// The number of dispatches on the spot in a row that gained nothing.
@@ -77,10 +88,12 @@ impl Sender {
             last: engine.revisions.claimed(),
             // Leaves room for what is published while the dispatcher wakes up.
             signal_after: (engine.ingress.capacity() * 3 / 4).max(1),
+            signal_after_bytes: (engine.ingress.capacity_bytes() / 4 * 3).clamp(1, SIGNAL_BYTES),
             engine,
-            room: 0,
+            room: Room::default(),
             unsignalled: 0,
             unsignalled_events: 0,
+            unsignalled_bytes: 0,
             streaming: false,
             futile_dispatches: 0,
             last_dispatch: Instant::now(),
@@ -122,9 +135,9 @@ impl Sender {
         };
         let wanted = self.claim(revision) || self.is_wanted(&change.key);
         if self.is_sent(wanted) {
-            self.engine
-                .ingress
-                .send(1, wanted, |batch| batch.push(revision, &change));
+            let ingress = &self.engine.ingress;
+            let closed = ingress.send(1, wanted, |batch| batch.push(revision, &change));
+            self.sent(closed);
         }
         self.submitted(revision, wanted, 1, 1);
         // The change is dropped last, because its bytes may run user code that panics. It is dropped
@@ -141,8 +154,10 @@ impl Sender {
         if chunk.len() == 0 {
             return Ok(self.last);
         }
+        let replay = self.engine.replay();
+        let keeps_every_change = replay.is_none_or(Replay::keeps_every_change);
         let reserved = chunk
-            .check(self.last)
+            .check(self.last, keeps_every_change)
             .and_then(|last| self.reserve(wait).map(|()| last));
         let last = match reserved {
             Ok(last) => last,
@@ -152,9 +167,9 @@ impl Sender {
         let wanted = self.claim(last) || chunk.keys().any(|key| self.is_wanted(key));
         if self.is_sent(wanted) {
             let records = &mut chunk.records;
-            self.engine
-                .ingress
-                .send(events, wanted, |batch| batch.append(records, last));
+            let ingress = &self.engine.ingress;
+            let closed = ingress.send(events, wanted, |batch| batch.append(records, last));
+            self.sent(closed);
         }
         self.submitted(last, wanted, events, transactions);
         self.spare = chunk.emptied();
@@ -203,10 +218,10 @@ impl Sender {
         if let Some(reason) = self.engine.ended() {
             return Err(PublishErrorKind::Closed(reason));
         }
-        if self.room == 0 {
+        if self.room.is_empty() {
             self.room = self.engine.ingress.room();
         }
-        if self.room == 0 {
+        if self.room.is_empty() {
             self.make_room(wait)?;
         }
         Ok(())
@@ -216,24 +231,40 @@ impl Sender {
     fn make_room(&mut self, wait: WaitPolicy) -> Result<(), PublishErrorKind> {
         let full = PublishErrorKind::Full {
             capacity: self.engine.ingress.capacity(),
+            capacity_bytes: self.engine.ingress.capacity_bytes(),
         };
         let deadline = match wait {
             WaitPolicy::Try => {
-                self.engine.parker.notify();
-                return Err(full);
+                self.engine.wake_dispatcher();
+                self.room = self.engine.ingress.room();
+                return if self.room.is_empty() {
+                    Err(full)
+                } else {
+                    Ok(())
+                };
             }
             WaitPolicy::Until(deadline) => Some(deadline),
             WaitPolicy::Block => None,
         };
-        // In a stream the dispatcher's thread is working already.
-        if self.engine.config.inline_dispatch && !self.streaming {
-            self.dispatch_on_the_spot();
+        // Within a waker. Only this thread makes room, unless it dispatches right here.
+        let on_dispatcher = self.engine.parker.is_this_thread();
+        if self.engine.config.inline_dispatch {
+            if on_dispatcher {
+                self.engine.drain();
+            } else if !self.streaming {
+                // In a stream the dispatcher's thread is working already.
+                self.dispatch_on_the_spot();
+            }
         }
         loop {
             match self.check_room(Waiter::this_thread) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(reason) => return Err(PublishErrorKind::Closed(reason)),
+            }
+            if on_dispatcher {
+                self.engine.ingress.stop_waiting();
+                return Err(PublishErrorKind::OnDispatcher);
             }
             if !park_until(deadline) {
                 self.engine.ingress.stop_waiting();
@@ -245,17 +276,27 @@ impl Sender {
     /// Checks for room, registers a waiter, and checks again.
     fn check_room(&mut self, waiter: impl FnOnce() -> Waiter) -> Result<bool, EndReason> {
         let ingress = &self.engine.ingress;
-        if self.room == 0 {
+        if self.room.is_empty() {
             self.room = ingress.room();
         }
-        if self.room == 0 {
+        if self.room.is_empty() {
             ingress.wait_for_room(waiter());
-            self.engine.parker.notify();
+            self.engine.wake_dispatcher();
             self.room = ingress.room();
         }
         match self.engine.ended() {
             Some(reason) => Err(reason),
-            None => Ok(self.room > 0),
+            None => Ok(!self.room.is_empty()),
+        }
+    }
+
+    /// Counts a message that was sent, and the bytes of the batches that it closed.
+    #[inline(always)]
+    fn sent(&mut self, closed: usize) {
+        self.room.messages -= 1;
+        if closed > 0 {
+            self.room.bytes = self.room.bytes.saturating_sub(closed);
+            self.unsignalled_bytes += closed;
         }
     }
 
@@ -267,9 +308,6 @@ impl Sender {
         let counters = &self.engine.counters;
         counters.published_events.add_unshared(events);
         counters.published_transactions.add_unshared(transactions);
-        if self.is_sent(wanted) {
-            self.room -= 1;
-        }
         self.engine.revisions.mark_published(last);
         self.unsignalled += 1;
         self.unsignalled_events += events;
@@ -288,7 +326,9 @@ impl Sender {
             SIGNAL_EVENTS
         };
         let exceeds = |sender: &Self| {
-            sender.unsignalled_events >= limit || sender.unsignalled >= sender.signal_after
+            sender.unsignalled_events >= limit
+                || sender.unsignalled >= sender.signal_after
+                || sender.unsignalled_bytes >= sender.signal_after_bytes
         };
         exceeds(self) && {
             // While the dispatcher polls by itself, only what it has left counts.
@@ -305,6 +345,8 @@ impl Sender {
         let waiting = self.engine.ingress.len();
         if waiting < self.unsignalled {
             self.unsignalled_events = self.unsignalled_events * waiting / self.unsignalled;
+            let bytes = self.unsignalled_bytes as u64 * waiting as u64 / self.unsignalled as u64;
+            self.unsignalled_bytes = bytes as usize;
             self.unsignalled = waiting;
         }
     }
@@ -326,6 +368,7 @@ impl Sender {
     fn signal(&mut self) {
         self.unsignalled = 0;
         self.unsignalled_events = 0;
+        self.unsignalled_bytes = 0;
         if self.engine.config.inline_dispatch && !self.streaming {
             self.dispatch_on_the_spot();
         } else {
@@ -388,7 +431,7 @@ impl Sender {
             self.engine.ingress.record_gap(revisions);
         }
         self.engine.revisions.mark_published(revisions.last);
-        self.engine.parker.notify();
+        self.engine.wake_dispatcher();
         Ok(revisions.last)
     }
 

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 
 use crate::change::Revision;
-use crate::error::Lagged;
+use crate::lagged::{LagReason, Lagged};
 use crate::log::records::{Record, Records};
 use crate::log::segment::{SEGMENT_EVENTS, Segment};
 
@@ -76,6 +76,8 @@ pub(crate) struct History {
     bytes: usize,
     /// The oldest revision from which on nothing is missing except in gaps.
     floor: Revision,
+    /// With `max_events` of 0, the newest gap, so that its reason is known.
+    unheld_gap: Option<Lagged>,
     /// Everything up to here was appended.
     head: Revision,
 }
@@ -91,6 +93,7 @@ impl History {
             events: 0,
             bytes: 0,
             floor: revision + 1,
+            unheld_gap: None,
             head: revision,
         }
     }
@@ -142,6 +145,7 @@ impl History {
         self.head = gap.last;
         if self.max_events == 0 {
             self.floor = self.floor.max(gap.last + 1);
+            self.unheld_gap = Some(gap);
         } else if gap.last < self.floor {
             // Compacted before it was appended.
         } else if let Some(HistoryEntry::Gap(last)) = self.entries.back_mut() {
@@ -237,10 +241,7 @@ impl History {
     /// any value.
     pub(crate) fn read(&self, next: Revision, cursor: &mut u64) -> Step {
         if next < self.floor {
-            return Step::Lagged(Lagged {
-                first: next,
-                last: self.floor - 1,
-            });
+            return Step::Lagged(self.missing(next));
         }
         let index = self.find(next, *cursor);
         match self.entries.get(index) {
@@ -249,7 +250,7 @@ impl History {
                 *cursor = self.removed_entries + index as u64 + 1;
                 Step::Lagged(Lagged {
                     first: gap.first.max(next),
-                    last: gap.last,
+                    ..*gap
                 })
             }
             Some(HistoryEntry::Segment(first)) => {
@@ -271,6 +272,23 @@ impl History {
                 *cursor = self.removed_entries + (index + segments.len()) as u64;
                 Step::Segments(segments, skip)
             }
+        }
+    }
+
+    /// The revisions from `next` on, which is below the floor, that are missing for one reason.
+    fn missing(&self, next: Revision) -> Lagged {
+        let removed = Lagged {
+            first: next,
+            last: self.floor - 1,
+            reason: LagReason::Removed,
+        };
+        match self.unheld_gap {
+            Some(gap) if next < gap.first => Lagged {
+                last: gap.first - 1,
+                ..removed
+            },
+            Some(gap) if next <= gap.last => Lagged { first: next, ..gap },
+            _ => removed,
         }
     }
 
@@ -299,6 +317,24 @@ mod tests {
             .iter()
             .map(|&revision| (revision, Change::put("k", "v")));
         Segment::new(changes.collect())
+    }
+
+    fn removed(first: Revision, last: Revision) -> Lagged {
+        let reason = LagReason::Removed;
+        Lagged {
+            first,
+            last,
+            reason,
+        }
+    }
+
+    fn dropped(first: Revision, last: Revision) -> Lagged {
+        let reason = LagReason::Dropped;
+        Lagged {
+            first,
+            last,
+            reason,
+        }
     }
 
     /// Revisions that can be read from `next` on, lags as their ends.
@@ -334,7 +370,7 @@ mod tests {
         assert_eq!(read_all(&history, 3), [Ok(3), Ok(4), Ok(5)]);
         assert_eq!(
             read_all(&history, 1)[0],
-            Err(Lagged { first: 1, last: 2 }),
+            Err(removed(1, 2)),
             "the removed revisions are named"
         );
         assert!(
@@ -360,8 +396,12 @@ mod tests {
     fn history_of_zero_events_keeps_only_the_head() {
         let mut history = History::new(0, usize::MAX, 7);
         history.append(Some(&segment(&[8, 9])), 9, &mut Vec::new());
-        assert_eq!(read_all(&history, 8), [Err(Lagged { first: 8, last: 9 })]);
+        assert_eq!(read_all(&history, 8), [Err(removed(8, 9))]);
         assert_eq!((history.head(), history.floor()), (9, 10));
+        history.append_gap(dropped(10, 12));
+        history.append(None, 13, &mut Vec::new());
+        let missing = [removed(8, 9), dropped(10, 12), removed(13, 13)];
+        assert_eq!(read_all(&history, 8), missing.map(Err));
     }
 
     #[test]
@@ -369,10 +409,10 @@ mod tests {
         let mut history = History::new(3, usize::MAX, 0);
         let mut retired = Vec::new();
         history.append(Some(&segment(&[1])), 1, &mut retired);
-        history.append_gap(Lagged { first: 2, last: 3 });
-        history.append_gap(Lagged { first: 4, last: 6 });
+        history.append_gap(dropped(2, 3));
+        history.append_gap(dropped(4, 6));
         history.append(Some(&segment(&[7])), 7, &mut retired);
-        let gap = |first| Err(Lagged { first, last: 6 });
+        let gap = |first| Err(dropped(first, 6));
         assert_eq!(read_all(&history, 1), [Ok(1), gap(2), Ok(7)]);
         assert_eq!(read_all(&history, 5), [gap(5), Ok(7)]);
         assert_eq!(read_all(&history, 7), [Ok(7)]);

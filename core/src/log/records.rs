@@ -13,6 +13,7 @@
 
 use std::mem;
 use std::ops::{Deref, Range};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
@@ -76,12 +77,43 @@ impl Record {
     }
 }
 
+/// The caller's own `Bytes`.
+///
+/// Their drop may run user code, on any thread that drops the last reference to a segment. A panic
+/// of that code is caught: it must not unwind out of another watcher's receive.
+#[derive(Debug, Default)]
+struct SharedBytes(Vec<Bytes>);
+
+impl SharedBytes {
+    #[inline]
+    fn clear(&mut self) {
+        // Mostly there are none: short keys and values are copied.
+        if !self.0.is_empty() {
+            self.drop_each();
+        }
+    }
+
+    fn drop_each(&mut self) {
+        for bytes in self.0.drain(..) {
+            if catch_unwind(AssertUnwindSafe(|| drop(bytes))).is_err() {
+                tracing::error!("the drop of a published key or value panicked");
+            }
+        }
+    }
+}
+
+impl Drop for SharedBytes {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// The events of a segment, in order. They are gathered first, then sealed and shared.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     list: Vec<Record>,
     bytes: Vec<u8>,
-    shared: Vec<Bytes>,
+    shared: SharedBytes,
     /// The sum of the lengths in `shared`.
     shared_bytes: usize,
     /// The indexes of records whose key or kind differs from the record before. Matching asks once
@@ -150,9 +182,9 @@ impl Records {
     }
 
     fn push_shared(&mut self, bytes: Bytes) -> Slice {
-        let start = u32::try_from(self.shared.len()).expect("segments count with u32");
+        let start = u32::try_from(self.shared.0.len()).expect("segments count with u32");
         self.shared_bytes += bytes.len();
-        self.shared.push(bytes);
+        self.shared.0.push(bytes);
         Slice {
             start,
             length: SHARED,
@@ -172,7 +204,7 @@ impl Records {
 
     fn store_from(&mut self, other: &Self, slice: Slice) -> Slice {
         match slice.length {
-            SHARED => self.push_shared(other.shared[slice.start as usize].clone()),
+            SHARED => self.push_shared(other.shared.0[slice.start as usize].clone()),
             _ => match other.get(slice) {
                 Some(bytes) => match self.push_bytes(bytes) {
                     Some(slice) => slice,
@@ -192,7 +224,7 @@ impl Records {
             }
             return;
         }
-        let (bytes, shared) = (self.bytes.len() as u32, self.shared.len() as u32);
+        let (bytes, shared) = (self.bytes.len() as u32, self.shared.0.len() as u32);
         let moved = |slice: Slice| Slice {
             start: slice.start
                 + if slice.length == SHARED {
@@ -210,7 +242,7 @@ impl Records {
         });
         self.list.extend(list);
         self.bytes.extend_from_slice(&other.bytes);
-        self.shared.append(&mut other.shared);
+        self.shared.0.append(&mut other.shared.0);
         self.shared_bytes += mem::take(&mut other.shared_bytes);
     }
 
@@ -282,7 +314,7 @@ impl Records {
 
     fn get(&self, slice: Slice) -> Option<&[u8]> {
         match slice.length {
-            SHARED => Some(&self.shared[slice.start as usize]),
+            SHARED => Some(&self.shared.0[slice.start as usize]),
             ABSENT | UNAVAILABLE => None,
             length => {
                 let start = slice.start as usize;
@@ -293,7 +325,7 @@ impl Records {
 
     fn get_bytes(&self, slice: Slice) -> Option<Bytes> {
         match slice.length {
-            SHARED => Some(self.shared[slice.start as usize].clone()),
+            SHARED => Some(self.shared.0[slice.start as usize].clone()),
             _ => self.get(slice).map(Bytes::copy_from_slice),
         }
     }

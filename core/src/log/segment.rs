@@ -139,6 +139,19 @@ impl Run {
         self.detach()
     }
 
+    /// Copies the run into a segment of its own, unless its records are half of the segment or more.
+    /// A large transaction that many watchers match is so shared by all of them.
+    pub(crate) fn detach_unless_dense(self) -> Self {
+        if self.len() == self.records.len() {
+            return self;
+        }
+        let own: usize = (0..self.len()).map(|nth| self.bytes_of(nth)).sum();
+        if own >= self.bytes() / 2 {
+            return self;
+        }
+        self.detach()
+    }
+
     /// Copies the run into a segment of its own.
     pub(crate) fn detach(self) -> Self {
         let count = self.len();
@@ -237,6 +250,28 @@ impl Run {
         }
     }
 
+    /// The end of the revision of the nth record: the number of the first record above it.
+    pub(crate) fn revision_end(&self, nth: usize) -> usize {
+        let revision = self.revision(nth);
+        let is_same = |nth: usize| nth < self.len() && self.revision(nth) == revision;
+        // Mostly a revision has few records, so the steps start small.
+        let (mut low, mut step) = (nth, 1);
+        while is_same(low + step) {
+            low += step;
+            step *= 2;
+        }
+        let mut high = (low + step).min(self.len());
+        while low + 1 < high {
+            let middle = low.midpoint(high);
+            if is_same(middle) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        high
+    }
+
     /// Only the records in `range`; `None` if it is empty.
     pub(crate) fn slice(mut self, range: Range<usize>) -> Option<Self> {
         if range.is_empty() {
@@ -329,5 +364,37 @@ mod tests {
         let many = Run::new(&segment, Picking::new(3..6)).detach_if_sparse();
         assert!(Arc::ptr_eq(&many.records, &segment.records));
         assert_eq!(many.bytes(), segment.bytes());
+    }
+
+    #[test]
+    fn revision_ends_at_the_first_record_above_it() {
+        for counts in [&[1, 1, 3, 9, 1][..], &[40], &[2, 17, 2]] {
+            let revisions: Vec<Revision> = (1..)
+                .zip(counts)
+                .flat_map(|(revision, &count)| vec![revision; count])
+                .collect();
+            let run = Run::new(
+                &segment(&revisions, 0),
+                Picking::new(0..revisions.len() as u32),
+            );
+            for nth in 0..revisions.len() {
+                let end = (nth..revisions.len()).find(|&next| revisions[next] > revisions[nth]);
+                assert_eq!(run.revision_end(nth), end.unwrap_or(revisions.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn run_of_half_its_segment_or_more_is_shared_and_a_smaller_one_detached() {
+        let segment = segment(&[1, 1, 1, 1, 1, 1, 1, 1], 1024);
+        for (count, shared) in [(8, true), (4, true), (3, false)] {
+            let run = Run::new(&segment, Picking::new(0..count)).detach_unless_dense();
+            assert_eq!(
+                Arc::ptr_eq(&run.records, &segment.records),
+                shared,
+                "{count}"
+            );
+            assert_eq!(run.len(), count as usize);
+        }
     }
 }

@@ -7,9 +7,9 @@ use ::loom::model::Builder as Model;
 use ::loom::thread;
 
 use crate::change::{Change, Revision};
+use crate::end::EndReason;
 use crate::engine::ingress::Ingress;
 use crate::engine::parker::DispatcherParker;
-use crate::error::EndReason;
 use crate::id::WatcherId;
 use crate::log::history::{History, Step};
 use crate::log::runs::Runs;
@@ -21,9 +21,16 @@ use crate::sync::{AtomicU64, RwLock};
 
 /// Runs `body` under all schedules, with any number of preemptions.
 fn check(body: impl Fn() + Send + Sync + 'static) {
+    check_bounded(None, body);
+}
+
+/// Runs `body` under all schedules with at most this number of preemptions.
+fn check_bounded(preemptions: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
     let schedules = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let counting = Arc::clone(&schedules);
-    Model::new().check(move || {
+    let mut model = Model::new();
+    model.preemption_bound = preemptions;
+    model.check(move || {
         counting.fetch_add(1, SeqCst);
         body();
     });
@@ -48,6 +55,7 @@ struct Shared {
     queue: Queue,
     history: RwLock<History>,
     appended: AtomicU64,
+    dispatched: AtomicU64,
 }
 
 impl Shared {
@@ -56,6 +64,7 @@ impl Shared {
             queue: queue(capacity),
             history: RwLock::new(History::new(100, usize::MAX, 0)),
             appended: AtomicU64::new(0),
+            dispatched: AtomicU64::new(0),
         })
     }
 
@@ -69,7 +78,22 @@ impl Shared {
         self.appended.store(last, SeqCst);
         let picking = Picking::new(0..revisions.len() as u32);
         let enqueued = self.queue.enqueue(Run::new(&segment, picking));
+        self.dispatched.store(last, SeqCst);
         if let Some(waiter) = enqueued.waiter {
+            waiter.wake();
+        }
+    }
+
+    /// As the watcher's `progress()` asks for it.
+    fn progress(&self) -> Revision {
+        let dispatched = self.dispatched.load(SeqCst);
+        self.queue.progress(dispatched)
+    }
+
+    fn close(&self) {
+        let dispatched = || self.dispatched.load(SeqCst);
+        let (waiter, _runs) = self.queue.close(dispatched, None);
+        if let Some(waiter) = waiter {
             waiter.wake();
         }
     }
@@ -82,10 +106,16 @@ impl Shared {
 
     /// Receives to the end: tries, reads on if behind, registers a waiter, checks again, parks.
     fn receive_all(&self) -> Vec<Revision> {
+        self.receive_with(|_| ())
+    }
+
+    /// Receives to the end, and shows what was received so far before each step.
+    fn receive_with(&self, mut show: impl FnMut(&[Revision])) -> Vec<Revision> {
         let mut received = Vec::new();
         let mut ready = Runs::default();
         let mut cursor = 0;
         loop {
+            show(&received);
             match self.queue.take(&mut ready, None) {
                 Taken::Runs => {
                     while let Some(run) = ready.pop_front() {
@@ -156,16 +186,58 @@ fn clean_waiting_receiver_is_woken_when_closed_from_another_thread() {
         let shared = Shared::new(1);
         let (dispatching, closing) = (Arc::clone(&shared), Arc::clone(&shared));
         let dispatcher = thread::spawn(move || dispatching.dispatch(&[1]));
-        let closer = thread::spawn(move || {
-            let (waiter, _runs) = closing.queue.close(0, None);
-            if let Some(waiter) = waiter {
-                waiter.wake();
-            }
-        });
+        let closer = thread::spawn(move || closing.close());
         let received = shared.receive_all();
         assert!(received.is_empty() || received == [1]);
         dispatcher.join().unwrap();
         closer.join().unwrap();
+    });
+}
+
+/// Receives to the end while another thread closes the watcher. Its progress never goes back, and
+/// what was received by then is up to it, and what is received later above it.
+fn receive_while_closed(shared: &Arc<Shared>) -> Vec<Revision> {
+    let closing = Arc::clone(shared);
+    let closer = thread::spawn(move || closing.close());
+    let (mut progress, mut count) = (0, 0);
+    let mut judge = |received: &[Revision]| {
+        let now = shared.progress();
+        assert!(now >= progress, "progress went from {progress} to {now}");
+        assert!(received[count..].iter().all(|&later| later > progress));
+        assert!(received.last().is_none_or(|&last| last <= now));
+        (progress, count) = (now, received.len());
+    };
+    let received = shared.receive_with(&mut judge);
+    judge(&received);
+    closer.join().unwrap();
+    received
+}
+
+#[test]
+fn bookmarkable_progress_never_goes_back_when_a_live_watcher_is_closed() {
+    // All schedules are 94,942, which take ten seconds.
+    check_bounded(Some(4), || {
+        let shared = Shared::new(10);
+        let dispatching = Arc::clone(&shared);
+        let dispatcher = thread::spawn(move || {
+            dispatching.dispatch(&[1]);
+            // A commit that the watcher does not want.
+            dispatching.dispatched.store(2, SeqCst);
+        });
+        let received = receive_while_closed(&shared);
+        assert!(received.is_empty() || received == [1]);
+        dispatcher.join().unwrap();
+    });
+}
+
+#[test]
+fn bookmarkable_progress_never_goes_back_when_a_watcher_is_closed_that_reads_on() {
+    check(|| {
+        let shared = Shared::new(1);
+        shared.dispatch(&[1, 2]);
+        shared.dispatch(&[3]);
+        let received = receive_while_closed(&shared);
+        assert!([1, 2, 3].starts_with(&received), "{received:?}");
     });
 }
 
@@ -195,8 +267,9 @@ fn reliable_dispatcher_never_parks_while_work_waits() {
 
 #[test]
 fn reliable_publisher_that_waits_for_room_is_woken() {
-    check(|| {
-        let ingress = Arc::new(Ingress::new(1, 1));
+    // All schedules are 378,241, which take half a minute.
+    check_bounded(Some(4), || {
+        let ingress = Arc::new(Ingress::new(1, usize::MAX, 1));
         let send = |ingress: &Ingress, revision| {
             let change = Change::put("k", "v");
             ingress.send(1, true, |batch| batch.push(revision, &change));
@@ -204,9 +277,9 @@ fn reliable_publisher_that_waits_for_room_is_woken() {
         send(&ingress, 1);
         let sending = Arc::clone(&ingress);
         let publisher = thread::spawn(move || {
-            while sending.room() == 0 {
+            while sending.room().is_empty() {
                 sending.wait_for_room(Waiter::this_thread());
-                if sending.room() == 0 {
+                if sending.room().is_empty() {
                     park_until(None);
                 }
             }

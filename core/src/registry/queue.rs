@@ -5,7 +5,8 @@
 //! | live | queues each run, less the records below `next` | takes runs, waits if there are none | to behind, by the dispatcher: a run does not fit, or revisions never came in |
 //! | behind | queues nothing | takes the queued runs, then reads on from the history at `next` | to live, by the watcher: `next` is above everything that the history holds |
 //!
-//! The end is independent of the mode, and is set once, by any thread. A watcher reports it when
+//! The end is independent of the mode, and is set by any thread: once, unless a close drops events that
+//! a shutdown would have delivered. A watcher reports it when
 //! its queue is empty and its mode is live. So the mode at the end decides what is still
 //! delivered: an overflow and a close leave the watcher live, so nothing more is read; a shutdown
 //! leaves it behind if it was, so it reads to the history's end.
@@ -20,8 +21,9 @@ use std::mem;
 use std::task::Waker;
 
 use crate::change::Revision;
-use crate::error::{End, EndReason, Lagged};
+use crate::end::{End, EndReason};
 use crate::id::WatcherId;
+use crate::lagged::Lagged;
 use crate::log::runs::Runs;
 use crate::log::segment::Run;
 use crate::options::{Filter, Overflow};
@@ -167,7 +169,12 @@ impl Queue {
         if let Some(mut run) = run.slice(skip..skip + fits) {
             let held = state.bytes.saturating_add(run.bytes());
             if held > self.capacity_bytes {
-                run = run.detach();
+                // What fits in an empty queue may be much larger than its bytes.
+                run = if state.runs.is_empty() {
+                    run.detach_unless_dense()
+                } else {
+                    run.detach()
+                };
             } else if held > self.capacity_bytes / SHARED_FRACTION {
                 run = run.detach_if_sparse();
             }
@@ -200,18 +207,19 @@ impl Queue {
         if due <= room && run.bytes() <= room_bytes {
             return due;
         }
-        let (mut fits, mut nth, mut bytes) = (0, skip, 0);
-        while nth < run.len() {
-            let revision = run.revision(nth);
-            while nth < run.len() && run.revision(nth) == revision {
-                bytes += run.bytes_of(nth);
-                nth += 1;
-            }
+        let (mut fits, mut bytes) = (0, 0);
+        while fits < due {
+            let start = skip + fits;
+            let end = run.revision_end(start);
             let must_fit = fits == 0 && state.runs.is_empty();
-            if !must_fit && (nth - skip > room || bytes > room_bytes) {
-                break;
+            if end - skip > room {
+                return if must_fit { end - skip } else { fits };
             }
-            fits = nth - skip;
+            bytes += (start..end).map(|nth| run.bytes_of(nth)).sum::<usize>();
+            if bytes > room_bytes && !must_fit {
+                return fits;
+            }
+            fits = end - skip;
         }
         fits
     }
@@ -238,23 +246,26 @@ impl Queue {
         state.waiter.take()
     }
 
-    /// Ends this watcher at once. `head` is the revision dispatched before the call; `dropped` is
-    /// the first revision that the watcher has taken and drops without delivering it. Returns the
-    /// waiter to wake, and the queued runs, to be dropped without any guard.
+    /// Ends this watcher at once. `dispatched` reads the revision dispatched so far; it is called
+    /// under the lock, so that it is not below what an earlier [`progress`](Self::progress) has
+    /// seen. `dropped` is the first revision that the watcher has taken and drops without delivering
+    /// it. Returns the waiter to wake, and the queued runs, to be dropped without any guard.
     pub(crate) fn close(
         &self,
-        head: Revision,
+        dispatched: impl Fn() -> Revision,
         dropped: Option<Revision>,
     ) -> (Option<Waiter>, Runs) {
         let mut state = self.state.lock();
-        let queued = state.runs.front().map(Run::first);
-        if let Some(first) = dropped.or(queued) {
+        let first_dropped = dropped.or(state.runs.front().map(Run::first));
+        let drops_events = state.behind || first_dropped.is_some();
+        let is_broken = |end: EndReason| drops_events && end.follows_everything();
+        if state.end.reason().is_none_or(is_broken) {
+            state.end = End::of(EndReason::Closed);
+        }
+        if let Some(first) = first_dropped {
             state.next = first;
         } else if !state.behind && !state.cut_off {
-            state.next = state.next.max(head + 1);
-        }
-        if state.end == End::NONE {
-            state.end = End::of(EndReason::Closed);
+            state.next = state.next.max(dispatched() + 1);
         }
         state.cut_off = true;
         state.behind = false;
@@ -315,7 +326,9 @@ impl Queue {
     pub(crate) fn advance(&self, next: Revision, appended: impl Fn() -> Revision) -> bool {
         let mut state = self.state.lock();
         if !state.behind {
-            // Closed by another thread.
+            // Closed while the watcher was reading. It delivers what it has read, so its progress
+            // must not stay below that.
+            state.next = state.next.max(next);
             return false;
         }
         state.next = next;

@@ -32,9 +32,22 @@ impl Local {
         history: usize,
         configure: impl FnOnce(EtcdBuilder<Store>) -> EtcdBuilder<Store>,
     ) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = Arc::new(Store::open(folder.path(), history).expect("a store"));
+        let (folder, store) = open(history);
         let etcd = configure(Etcd::builder(store.hub(), Arc::clone(&store))).build();
+        Self::serve(folder, store, &etcd).await
+    }
+
+    /// Starts a server whose watches are those of another engine.
+    ///
+    /// # Panics
+    /// If the server does not start.
+    pub async fn with_hub(hub: Hub) -> Self {
+        let (folder, store) = open(0);
+        let etcd = Etcd::builder(hub, Arc::clone(&store)).build();
+        Self::serve(folder, store, &etcd).await
+    }
+
+    async fn serve(folder: TempDir, store: Arc<Store>, etcd: &Etcd<Store>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address").to_string();
         let routes = Server::builder()
@@ -66,6 +79,12 @@ impl Local {
     pub async fn client(&self) -> Client {
         Client::connect(&self.address).await
     }
+}
+
+fn open(history: usize) -> (TempDir, Arc<Store>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path(), history).expect("a store");
+    (folder, Arc::new(store))
 }
 
 impl Drop for Local {

@@ -9,14 +9,15 @@ use std::hash::{BuildHasher, Hasher};
 
 use crate::registry::index::postings::{Added, PostingList, PostingLists, Removed};
 use crate::registry::slab::{Slab, Slot};
+use crate::selector::inline_key::InlineKey;
 
 const NONE: u32 = u32::MAX;
 
 /// One range. `end` is exclusive; `None` is no bound.
 #[derive(Debug)]
 struct Node {
-    start: Box<[u8]>,
-    end: Option<Box<[u8]>>,
+    start: InlineKey,
+    end: Option<InlineKey>,
     list: PostingList,
     priority: u32,
     left: u32,
@@ -117,8 +118,8 @@ impl RangeIndex {
         let mut hasher = self.seed.build_hasher();
         hasher.write_u64(self.drawn);
         let at = self.nodes.insert(|at| Node {
-            start: start.into(),
-            end: end.map(Into::into),
+            start: InlineKey::from(start),
+            end: end.map(InlineKey::from),
             list,
             priority: hasher.finish() as u32,
             left: NONE,
@@ -139,7 +140,7 @@ impl RangeIndex {
         let at = self.find(start, end).expect("the slot is in the index");
         let removed = lists.remove(&mut self.nodes[at].list, position);
         if removed.was_last {
-            self.root = self.unlink(self.root, start, end);
+            self.root = self.unlink(self.root, at, start, end);
             self.nodes.remove(at);
         }
         removed
@@ -164,8 +165,19 @@ impl RangeIndex {
             let right = self.insert(self.nodes[at].right, new);
             self.nodes[at].right = right;
         }
-        self.update(at);
+        // Only the new range can end after those that were there.
+        self.nodes[at].furthest = self.later(self.nodes[at].furthest, new);
         at
+    }
+
+    /// The node of the two whose range ends later; the first one if they end together.
+    fn later(&self, one: u32, two: u32) -> u32 {
+        let end = |at: u32| self.nodes[at].end.as_deref();
+        if compare_ends(end(one), end(two)) == Ordering::Less {
+            two
+        } else {
+            one
+        }
     }
 
     fn goes_left(&self, new: u32, at: u32) -> bool {
@@ -196,6 +208,7 @@ impl RangeIndex {
         if left == NONE || right == NONE {
             return if left == NONE { right } else { left };
         }
+        let furthest = self.later(self.nodes[left].furthest, self.nodes[right].furthest);
         let top = if self.nodes[left].priority > self.nodes[right].priority {
             let merged = self.merge(self.nodes[left].right, right);
             self.nodes[left].right = merged;
@@ -205,27 +218,30 @@ impl RangeIndex {
             self.nodes[right].left = merged;
             right
         };
-        self.update(top);
+        self.nodes[top].furthest = furthest;
         top
     }
 
-    /// Removes this range's node from the tree `at` and returns the tree's new root.
-    fn unlink(&mut self, at: u32, start: &[u8], end: Option<&[u8]>) -> u32 {
+    /// Removes the node `removed`, which has this range, from the tree `at` and returns the tree's new
+    /// root.
+    fn unlink(&mut self, at: u32, removed: u32, start: &[u8], end: Option<&[u8]>) -> u32 {
         match self.compare(start, end, at) {
             Ordering::Equal => {
                 let (left, right) = (self.nodes[at].left, self.nodes[at].right);
                 return self.merge(left, right);
             }
             Ordering::Less => {
-                let left = self.unlink(self.nodes[at].left, start, end);
+                let left = self.unlink(self.nodes[at].left, removed, start, end);
                 self.nodes[at].left = left;
             }
             Ordering::Greater => {
-                let right = self.unlink(self.nodes[at].right, start, end);
+                let right = self.unlink(self.nodes[at].right, removed, start, end);
                 self.nodes[at].right = right;
             }
         }
-        self.update(at);
+        if self.nodes[at].furthest == removed {
+            self.update(at);
+        }
         at
     }
 
@@ -235,11 +251,7 @@ impl RangeIndex {
         let mut furthest = at;
         for child in [node.left, node.right] {
             if child != NONE {
-                let other = self.nodes[child].furthest;
-                let (one, two) = (&self.nodes[furthest], &self.nodes[other]);
-                if compare_ends(one.end.as_deref(), two.end.as_deref()) == Ordering::Less {
-                    furthest = other;
-                }
+                furthest = self.later(furthest, self.nodes[child].furthest);
             }
         }
         self.nodes[at].furthest = furthest;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use kvwatch::{Filter, Lagged, RecvError, Revision, WatchOptions, Watcher};
+use kvwatch::{Filter, LagReason, Lagged, RecvError, Revision, WatchOptions, Watcher};
 
 use super::ready::WatchHandle;
 use super::response::{Pages, WatchStreamResponse, frame_event};
@@ -90,6 +90,8 @@ pub(crate) enum WatchPoll {
     Events(Vec<WatchStreamResponse>),
     /// The watch missed events that are compacted. It could start again at this revision.
     Compacted(Revision),
+    /// The store failed to read events that the watch missed.
+    Failed,
     /// No events.
     Empty,
     /// The watch engine has stopped.
@@ -125,8 +127,11 @@ impl Watch {
         let mut cx = Context::from_waker(&self.waker);
         let batch = match self.watcher.poll_recv_batch(&mut cx) {
             Poll::Pending => return WatchPoll::Empty,
-            Poll::Ready(Err(RecvError::Lagged(Lagged { last, .. }))) => {
-                return WatchPoll::Compacted(last.saturating_add(1));
+            Poll::Ready(Err(RecvError::Lagged(Lagged { last, reason, .. }))) => {
+                return match reason {
+                    LagReason::ReplayFailed => WatchPoll::Failed,
+                    _ => WatchPoll::Compacted(last.saturating_add(1)),
+                };
             }
             Poll::Ready(Err(_)) => return WatchPoll::Ended,
             Poll::Ready(Ok(batch)) => batch,

@@ -293,6 +293,16 @@ impl<S: Store> WatchStream<S> {
                 self.remove(handle.id);
                 self.send(compacted(handle.id, oldest));
             }
+            WatchPoll::Failed => {
+                self.remove(handle.id);
+                self.send(WatchResponse {
+                    header: header::at_revision(0),
+                    watch_id: handle.id,
+                    canceled: true,
+                    cancel_reason: "the store failed to read the events of this watch".to_owned(),
+                    ..WatchResponse::default()
+                });
+            }
             WatchPoll::Ended => return Err(RequestError::Stopped.into()),
         }
         Ok(())

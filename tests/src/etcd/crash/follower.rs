@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kvwatch::{Filter, Lagged, Revision};
+use kvwatch::{Filter, Revision};
 use kvwatch_etcd::wire::etcdserverpb::{WatchCreateRequest, WatchResponse};
 
 use super::super::event::seen;
@@ -307,7 +307,9 @@ impl Watched {
         let oldest = oldest.cast_unsigned();
         let first = self.synced.map_or(self.trace.start, |synced| synced + 1);
         let last = oldest.saturating_sub(1);
-        self.trace.items.push(Item::Lagged(Lagged { first, last }));
+        self.trace
+            .items
+            .push(Item::Lagged(crate::removed(first, last)));
         let floor = compactions.last().copied().unwrap_or(0);
         self.trace.floors.push(floor);
         self.synced = Some(last);
