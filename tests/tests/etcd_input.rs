@@ -67,6 +67,78 @@ async fn requests_that_crash_etcd_are_refused() {
     assert_eq!(client.revision().await.unwrap(), 2);
 }
 
+/// A store keeps one version of a key for each revision, so no transaction may change a key twice.
+/// etcd checks all of these since 3.4.28.
+#[tokio::test]
+async fn transaction_that_may_change_a_key_twice_is_refused_in_every_shape() {
+    let (_local, client) = local().await;
+    client.put("a", "1").await.unwrap();
+    let put = |key: &'static str| {
+        operation(Request::RequestPut(PutRequest {
+            key: key.into(),
+            ..PutRequest::default()
+        }))
+    };
+    let delete = |key: &'static str, range_end: &'static str| {
+        operation(Request::RequestDeleteRange(DeleteRangeRequest {
+            key: key.into(),
+            range_end: range_end.into(),
+            ..DeleteRangeRequest::default()
+        }))
+    };
+    let nested = |success: Vec<RequestOp>, failure: Vec<RequestOp>| {
+        operation(Request::RequestTxn(TxnRequest {
+            success,
+            failure,
+            ..TxnRequest::default()
+        }))
+    };
+    let then = |one: RequestOp| nested(vec![one], vec![]);
+    let otherwise = |one: RequestOp| nested(vec![], vec![one]);
+    let twice = [
+        vec![put("a"), put("a")],
+        vec![put("a"), delete("a", "")],
+        vec![delete("a", ""), put("a")],
+        vec![delete("a", "c"), put("b")],
+        vec![put("a"), then(put("a"))],
+        vec![put("a"), then(delete("a", ""))],
+        vec![then(delete("a", "")), put("a")],
+        vec![then(put("a")), delete("a", "c")],
+        vec![then(put("a")), then(put("a"))],
+        vec![then(put("a")), then(delete("a", "")), put("b")],
+        vec![then(put("a")), otherwise(delete("a", ""))],
+        vec![otherwise(put("b")), then(delete("a", "c"))],
+        vec![then(delete("a", "")), then(put("a"))],
+        vec![then(then(put("a"))), then(then(delete("a", "")))],
+        vec![nested(vec![then(put("a")), then(delete("a", ""))], vec![])],
+        vec![nested(
+            vec![],
+            vec![then(put("a")), then(delete("\0", "\0"))],
+        )],
+    ];
+    for operations in twice {
+        let failing = TxnRequest {
+            failure: operations.clone(),
+            ..TxnRequest::default()
+        };
+        for transaction in [txn(operations.clone()), failing] {
+            let refused = client.kv().txn(transaction).await.unwrap_err();
+            assert_is(RequestError::DuplicateKey, &refused);
+        }
+    }
+    assert_eq!(client.revision().await.unwrap(), 2, "nothing was written");
+    let once = [
+        vec![nested(vec![put("a")], vec![put("a")])],
+        vec![nested(vec![put("a")], vec![delete("a", "")])],
+        vec![delete("a", ""), delete("a", "c"), put("c")],
+        vec![then(delete("a", "")), then(delete("a", ""))],
+        vec![then(put("a")), then(delete("b", ""))],
+    ];
+    for operations in once {
+        client.kv().txn(txn(operations)).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn requests_beyond_the_limits_are_refused() {
     let (_local, client) = local().await;

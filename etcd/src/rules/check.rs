@@ -118,6 +118,11 @@ impl BranchChanges {
             if let Request::RequestTxn(nested) = request {
                 let success = Self::of(&nested.success)?;
                 let failure = Self::of(&nested.failure)?;
+                let mut deletes = success.deletes.iter().chain(&failure.deletes);
+                // So far `puts` has those of earlier nested transactions, which may run with this one.
+                if deletes.any(|keys| all.puts.iter().any(|put| keys.contains(put))) {
+                    return Err(RequestError::DuplicateKey);
+                }
                 for put in &success.puts {
                     all.add_put(put.clone(), None)?;
                 }

@@ -10,6 +10,7 @@
 //! | the remaining time of a lease, within a second | depends on time |
 //! | the order in which leases, and the keys of one, are listed | etcd lists them in the order of a hash map |
 //! | a delete up to `"\0"` in a transaction beside a put in its range | ours refuses it as a duplicate key; etcd 3.4.23 lets it pass, and crashes if the put ignores its value: not generated |
+//! | a delete in a nested transaction beside a put of the key in an earlier one | ours refuses it as a duplicate key, as etcd does since 3.4.28; etcd 3.4.23 lets it pass: not generated |
 //! | sort targets and orders that do not exist | ours refuses them as later etcds do; etcd 3.4.23 crashes: not generated |
 //! | a compaction up to revision 0 | ours refuses it as compacted; etcd takes the first one, which does nothing, and refuses the others: not generated |
 //! | the id of a watch that was cancelled as compacted | ours is free again; etcd keeps it until the client cancels the watch too, and answers that cancel: such ids are not reused |

@@ -45,7 +45,12 @@ pub struct Generator {
     rng: Rng,
     /// The current revision. Calls name revisions near it.
     pub revision: i64,
+    /// Whether transactions within the next one delete keys. If not, they put keys.
+    nested_deletes: bool,
 }
+
+/// The depth to which transactions are nested.
+const DEPTH: u64 = 3;
 
 const KEYS: [&str; 9] = ["", "\0", "a", "a\0", "aa", "ab", "b", "c", "\u{7f}"];
 
@@ -56,6 +61,7 @@ impl Generator {
         Self {
             rng: Rng::new(seed),
             revision,
+            nested_deletes: false,
         }
     }
 
@@ -122,7 +128,10 @@ impl Generator {
             0..5 => Step::Put(self.put()),
             5..8 => Step::Range(self.range()),
             8..10 => Step::Delete(self.delete()),
-            10..13 => Step::Txn(self.txn(3)),
+            10..13 => {
+                self.nested_deletes = self.one_in(2);
+                Step::Txn(self.txn(DEPTH))
+            }
             13 => Step::Grant(self.grant()),
             14 => Step::Revoke(self.lease()),
             15 => match self.rng.next_below(3) {
@@ -212,10 +221,10 @@ impl Generator {
     }
 
     fn operation(&mut self, depth: u64) -> RequestOp {
+        let nested = depth < DEPTH;
         let request = match self.rng.next_below(8) {
-            0..3 => Request::RequestRange(self.range()),
-            3..6 => Request::RequestPut(self.put()),
-            6 => {
+            3..6 if !nested || !self.nested_deletes => Request::RequestPut(self.put()),
+            6 if !nested || self.nested_deletes => {
                 let mut delete = self.delete();
                 if delete.range_end == "\0" {
                     // With a put beside it, this crashes a real etcd 3.4.23.
@@ -223,6 +232,7 @@ impl Generator {
                 }
                 Request::RequestDeleteRange(delete)
             }
+            0..7 => Request::RequestRange(self.range()),
             _ if depth > 0 => Request::RequestTxn(self.txn(depth - 1)),
             _ => return RequestOp { request: None },
         };
