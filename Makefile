@@ -99,10 +99,15 @@ valgrind: ## the library's tests under valgrind; installs it if it is missing
 soak: ## ten minutes of random rounds on real threads, judged (MINUTES=n for more); and ten times the models
 	$(MAKE) models KVWATCH_SCHEDULES=$(or $(SCHEDULES),20000)
 	$(CARGO) run --release -p kvwatch-tests --bin soak $(MINUTES)
+	CLOSES=$(or $(CLOSES),100000) $(CARGO) test -p kvwatch-tests --test closes
 
 .PHONY: crashes
 crashes: ## kill -9 the server fifty times under load, judged (KILLS=n for more)
 	KILLS=$(or $(KILLS),50) $(CARGO) test -p kvwatch-tests --test etcd_crash -- --nocapture
+
+.PHONY: bounds
+bounds: ## the most memory that large values, transactions and replays take, in the engine and the server
+	$(CARGO) test -p kvwatch-tests --test memory --test etcd_memory -- --nocapture --test-threads 1
 
 .PHONY: crowd
 crowd: ## 2,000 watch streams, alone and beside clients that do not read: time and memory

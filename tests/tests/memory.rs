@@ -2,9 +2,13 @@
 
 use std::alloc::System;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use cap::Cap;
-use kvwatch::{Builder, Change, Selector, WatchOptions};
+use kvwatch::{
+    Builder, Change, Hub, Publisher, Replay, ReplayError, ReplayRequest, Replayed, Revision,
+    Selector, WatchOptions, Watcher,
+};
 use kvwatch_tests::{HANG, eventually};
 
 #[global_allocator]
@@ -32,7 +36,7 @@ fn selector(number: u64) -> Selector {
         1 => Selector::prefix(key),
         2 => Selector::range(key.clone()..format!("{key}~")),
         3 => Selector::from_key(key),
-        _ => Selector::any([Selector::exact(key), Selector::all()]),
+        _ => Selector::any([Selector::prefix(format!("{key}/")), Selector::exact(key)]),
     }
 }
 
@@ -46,7 +50,9 @@ fn clean_a_million_dropped_watchers_leave_nothing_allocated() {
             Selector::exact("stays"),
             Selector::prefix("stays"),
             Selector::range("stays".."stayt"),
-            Selector::any([Selector::exact("stays"), Selector::all()]),
+            Selector::any([Selector::exact("stays"), Selector::from_key("t")]),
+            // So that each event is matched, and the scratch for that shrinks.
+            Selector::all(),
         ]
         .map(|selector| hub.watch(selector).unwrap())
     };
@@ -136,4 +142,168 @@ fn isolated_memory_is_bounded_while_the_engine_runs() {
         "{start} bytes before, {now} after"
     );
     drop(stuck);
+}
+
+const MIB: usize = 1024 * 1024;
+
+/// The most memory above what the configured bounds add up to.
+const ABOVE_BOUNDS: usize = 64 * MIB;
+
+/// Publishes one change after the other. Returns the most bytes that were allocated after one of
+/// them, above `start`.
+fn peak_while_publishing(
+    publisher: &mut Publisher,
+    changes: impl Iterator<Item = Change>,
+    start: usize,
+) -> usize {
+    let mut peak = 0;
+    for change in changes {
+        publisher.publish(change).unwrap();
+        peak = peak.max(HEAP.allocated().saturating_sub(start));
+    }
+    peak
+}
+
+#[test]
+fn bounded_memory_holds_what_its_bounds_say_when_nobody_watches() {
+    let _alone = ALONE.lock();
+    for inline in [true, false] {
+        let start = HEAP.allocated();
+        let (mut publisher, hub) = Builder::new().inline_dispatch(inline).spawn().unwrap();
+        // The defaults: 32 MiB of history and 8 MiB in the ingress.
+        let values = (0..1_500).map(|_| Change::put("k", vec![0; MIB]));
+        let peak = peak_while_publishing(&mut publisher, values, start);
+        println!(
+            "1,500 values of 1 MiB, inline {inline}: at most {} MiB",
+            peak / MIB
+        );
+        assert!(peak < 40 * MIB + ABOVE_BOUNDS, "{peak}");
+        publisher.shutdown(HANG).unwrap();
+        drop(hub);
+        eventually("everything is freed", || HEAP.allocated() <= start + SLACK);
+    }
+}
+
+/// A thousand watchers of a prefix, and ten that watch another key.
+fn crowd(hub: &Hub) -> Vec<Watcher> {
+    (0..1_010)
+        .map(|number| match number {
+            0..1_000 => hub.watch(Selector::prefix("many/")).unwrap(),
+            _ => hub.watch("other").unwrap(),
+        })
+        .collect()
+}
+
+#[test]
+fn bounded_large_transaction_is_shared_by_all_of_its_watchers() {
+    let _alone = ALONE.lock();
+    let change = |number: usize| Change::put(format!("many/{number}"), vec![0; 500]);
+    let timed = |transactions: usize, events: usize| {
+        let start = HEAP.allocated();
+        let (mut publisher, hub) = Builder::new().spawn().unwrap();
+        let watchers = crowd(&hub);
+        let begun = Instant::now();
+        let mut peak = 0;
+        for _ in 0..transactions {
+            publisher.publish_batch((0..events).map(change)).unwrap();
+            peak = peak.max(HEAP.allocated().saturating_sub(start));
+        }
+        publisher.flush(HANG).unwrap();
+        let time = begun.elapsed();
+        peak = peak.max(HEAP.allocated().saturating_sub(start));
+        println!(
+            "{transactions} transactions of {events} changes of 500 bytes, 1,000 watchers: {} ms, \
+             at most {} MiB",
+            time.as_millis(),
+            peak / MIB
+        );
+        publisher.shutdown(HANG).unwrap();
+        drop((watchers, hub));
+        eventually("everything is freed", || HEAP.allocated() <= start + SLACK);
+        peak
+    };
+    // 40 MiB of the bounds above, and a queue for each watcher of what is not shared.
+    for (transactions, events) in [(1_000, 10), (1, 2_500), (1, 10_000)] {
+        let peak = timed(transactions, events);
+        assert!(peak < 40 * MIB + ABOVE_BOUNDS, "{peak}");
+    }
+}
+
+/// A store with a value of 1 MiB in each revision.
+struct Large;
+
+impl Replay for Large {
+    fn oldest(&self) -> Revision {
+        1
+    }
+
+    fn read(&self, request: ReplayRequest<'_>) -> Result<Replayed, ReplayError> {
+        let (mut read, mut bytes) = (Replayed::default(), 0);
+        for revision in request.from..=request.to {
+            read.upto = revision;
+            if request.selector.matches(b"k") {
+                let change = Change::put("k", vec![0; MIB]);
+                read.transactions.push((revision, vec![change]));
+                bytes += MIB;
+            }
+            if bytes >= request.max_bytes {
+                break;
+            }
+        }
+        Ok(read)
+    }
+}
+
+#[test]
+fn bounded_replay_holds_one_step_for_each_watcher() {
+    let _alone = ALONE.lock();
+    let start = HEAP.allocated();
+    let builder = Builder::new().start_revision(260).replay(Large);
+    let (_publisher, hub) = builder.spawn().unwrap();
+    let from = |start| WatchOptions::new().start_revision(start);
+    let mut nobody = hub.watch_with("neither", from(1)).unwrap();
+    assert!(nobody.try_recv().is_err());
+    let mut slow: Vec<_> = (0..6)
+        .map(|_| hub.watch_with("k", from(1)).unwrap())
+        .collect();
+    let mut peak = 0;
+    for revision in 1..=100 {
+        for watcher in &mut slow {
+            assert_eq!(watcher.recv().unwrap().revision(), revision);
+            peak = peak.max(HEAP.allocated() - start);
+        }
+    }
+    println!(
+        "six watchers that replay values of 1 MiB: at most {} MiB",
+        peak / MIB
+    );
+    assert!(peak < 6 * 2 * MIB + MIB, "{peak}");
+    drop((slow, nobody));
+    assert!(HEAP.allocated() < start + MIB);
+}
+
+#[test]
+fn bounded_union_of_overlapping_ranges_costs_what_its_keys_need() {
+    let _alone = ALONE.lock();
+    let (_publisher, hub) = Builder::new().spawn().unwrap();
+    // Before, each took an entry of the index and 3 s went by in all.
+    let union = |number: usize| {
+        Selector::any((0..1_000).map(|part| {
+            let start = (number * 7 + part * 13) % 100_000;
+            Selector::range(format!("k{start:06}")..format!("k{:06}", start + 500))
+        }))
+    };
+    let unions: Vec<_> = (0..400).map(union).collect();
+    let start = HEAP.allocated();
+    let begun = Instant::now();
+    let watchers: Vec<_> = unions.iter().map(|union| hub.watch(union)).collect();
+    let time = begun.elapsed();
+    let bytes = HEAP.allocated() - start;
+    println!(
+        "400 watchers on unions of 1,000 overlapping ranges: {} ms, {} KiB",
+        time.as_millis(),
+        bytes / 1024
+    );
+    assert!(bytes < 2 * MIB, "{bytes}");
+    drop(watchers);
 }

@@ -92,7 +92,7 @@ pub async fn crowd(server: &ServerProcess) -> Report {
     let client = Client::connect(server.address()).await;
     // This connection is counted among the server's descriptors once it has an answer.
     client.revision().await.expect("an answer");
-    let initial = memory(server, "VmRSS");
+    let initial = server.memory("VmRSS");
     let descriptors = descriptors(server);
     let alone = round(server, &client, 0).await;
     let beside = round(server, &client, SILENT).await;
@@ -108,13 +108,12 @@ pub async fn crowd(server: &ServerProcess) -> Report {
         initial,
         alone,
         beside,
-        after: memory(server, "VmRSS"),
+        after: server.memory("VmRSS"),
     }
 }
 
 async fn round(server: &ServerProcess, client: &Client, silent: usize) -> Round {
-    let reset_peak = std::fs::write(format!("/proc/{}/clear_refs", server.pid()), "5");
-    reset_peak.expect("it was started here");
+    server.reset_peak();
     let key = format!("beside {silent}");
     let current = client.revision().await.expect("an answer").cast_unsigned();
     let log = Arc::new(log(&key, current + 1));
@@ -143,7 +142,7 @@ async fn round(server: &ServerProcess, client: &Client, silent: usize) -> Round 
         delivered += events.expect("a reader");
     }
     let time = begin.elapsed();
-    let peak = memory(server, "VmHWM");
+    let peak = server.memory("VmHWM");
     for stream in idle {
         read(stream, Arc::clone(&log), key.clone(), WATCHES).await;
     }
@@ -246,16 +245,6 @@ fn trace(key: &str, id: i64, start: Revision) -> Trace {
         items: Vec::new(),
         floors: Vec::new(),
     }
-}
-
-/// A figure of the server's memory from Linux, in bytes.
-fn memory(server: &ServerProcess, figure: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()));
-    let status = status.expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(figure));
-    let line = line.expect("Linux has the figure");
-    let kilobytes = line.trim_matches(|letter: char| !letter.is_ascii_digit());
-    1024 * kilobytes.parse::<u64>().expect("a number")
 }
 
 /// The number of the server's open files and connections.

@@ -66,6 +66,29 @@ impl ServerProcess {
         self.child.id()
     }
 
+    /// A figure of its memory from Linux, in bytes: `VmRSS` now, `VmHWM` at its peak.
+    ///
+    /// # Panics
+    /// If the process has ended, or Linux has no such figure.
+    #[must_use]
+    pub fn memory(&self, figure: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(figure));
+        let line = line.expect("Linux has the figure");
+        let kilobytes = line.trim_matches(|letter: char| !letter.is_ascii_digit());
+        1024 * kilobytes.parse::<u64>().expect("a number")
+    }
+
+    /// Starts `VmHWM` anew.
+    ///
+    /// # Panics
+    /// If the process has ended.
+    pub fn reset_peak(&self) {
+        let reset = std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5");
+        reset.expect("it was started here");
+    }
+
     /// Sends SIGKILL.
     ///
     /// # Panics
